@@ -1,0 +1,136 @@
+# Every cell of the paper's tables is a file, and every file is a target of its own:
+#
+#   runs/PROTOCOL/DATASET/MODEL/seedK/
+#       forget.npy  correct.npy  full/dense.pt     forget.py
+#       ORDER-RATIO/subset.npy                     select.py
+#       ORDER-RATIO/dense.pt                       train.py
+#       {full,ORDER-RATIO}/pRATIO/pruned.pt        prune.py
+#       {full,ORDER-RATIO}/pRATIO/finetuned.pt     finetune.py
+
+# ------------------------------------------------------------------------------------------------- the knobs
+
+PROTOCOL     = paper
+DATASET      = MNIST
+MODEL        = fcnet
+DATA_RATIOS  = 0.1 0.2 0.3
+PRUNE_RATIOS = 0.4 0.6 0.8
+ORDERS       = low high
+SEEDS        = 0
+EPOCHS       = 10
+DATA         = data
+FORMAT       = text
+
+# More flags for every step that trains, such as FLAGS="--lr 3e-4". The path of a result does not tell them,
+# so give such results a folder of their own: RUNS=runs/lr3e-4. Another EPOCHS than 10 has one already.
+FLAGS        =
+RUNS         = runs$(if $(filter-out 10,$(EPOCHS)),/epochs$(EPOCHS))
+
+# The project's own environment; make PYTHON=python3 ... uses the caller's interpreter and installs nothing.
+VENV         = .venv
+PYTHON       = $(VENV)/bin/python
+
+# Threads of a process: the cores, shared out over the jobs of make -j.
+CORES       := $(shell getconf _NPROCESSORS_ONLN)
+JOBS         = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),$(if $(filter -j,$(MAKEFLAGS)),$(CORES),1))
+THREADS      = $(or $(filter-out 0,$(shell expr $(CORES) / $(JOBS))),1)
+
+# What the two protocols ask of the steps in which the authors' program departs from the paper's text.
+forget-paper    = --events forgotten --positions fixed --batchnorm train
+mask-paper      = hold
+forget-released = --events flipped --positions shuffled --batchnorm frozen
+mask-released   = release
+
+# --------------------------------------------------------------------------------------------------- targets
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SECONDEXPANSION:
+
+seeds  = $(foreach s,$(SEEDS),$(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)/seed$s)
+sets   = full $(foreach o,$(ORDERS),$(foreach d,$(DATA_RATIOS),$o-$d))
+cells  = $(foreach s,$(seeds),$(foreach c,$(sets),$(foreach p,$(PRUNE_RATIOS),$s/$c/p$p/finetuned.pt)))
+report = $(PYTHON) report.py table --format $(FORMAT)
+own    = $(filter $(VENV)/bin/python,$(PYTHON))
+venv   = $(own:%/bin/python=%/ready)
+pytest = $(own:%/bin/python=%/pytest)
+knobs  = PROTOCOL DATASET MODEL DATA_RATIOS PRUNE_RATIOS ORDERS SEEDS EPOCHS DATA FLAGS RUNS FORMAT PYTHON THREADS
+grids  = grid-fcnet-mnist grid-lenet-mnist grid-resnet18-cifar10 grid-resnet18-cifar100 grid-resnet50-cifar10
+
+.PHONY: help
+help:  ## this list
+	@sed -n 's/^\([^ .:]*\): .*## /\1\t/p' Makefile | sed 's/^$$(grids)/grid-NAME/' | expand -t 12
+	@echo 'grid-NAME, all: $(grids)'
+	@echo 'A file is a target too: make $(RUNS)/paper/CIFAR100/resnet18/seed0/low-0.1/p0.4/finetuned.pt'
+	@echo 'Knobs and their values: $(foreach k,$(knobs),$k="$($k)")'
+
+.PHONY: smoke
+smoke:  ## the whole method on 5,000 embedded digits in a minute: FCNet, no download
+	@$(MAKE) --no-print-directory table DATA=tests/data RUNS=runs/smoke DATA_RATIOS="0.1 0.3" PRUNE_RATIOS=0.8
+
+.PHONY: test
+test: $$(pytest)  ## the test suite
+	$(PYTHON) -m pytest tests
+
+.PHONY: table1
+table1 table1-%: DATASET = CIFAR100
+table1 table1-%: MODEL = resnet18
+table1-%: DATA_RATIOS = $(word 1,$(subst -, ,$*))
+table1-%: PRUNE_RATIOS = $(word 2,$(subst -, ,$*))
+table1: $$(cells)  ## the paper's Table 1: ResNet18 on CIFAR-100
+	@$(report) $^
+table1-%: $$(cells)  ## a row of it: make table1-0.1-0.4
+	@$(report) $^
+
+.PHONY: table
+table: $$(cells)  ## any table: set the knobs below
+	@$(report) $^
+
+.PHONY: $(grids)
+grid-%: DATA_RATIOS = 0.1 0.2 0.3 0.4 0.5
+grid-%: PRUNE_RATIOS = 0 0.2 0.4 0.6 0.8
+grid-%: MODEL = $(word 1,$(subst -, ,$*))
+grid-%: DATASET = $(subst mnist,MNIST,$(subst cifar,CIFAR,$(word 2,$(subst -, ,$*))))
+$(grids): grid-%: $$(cells)  ## the paper's 5 x 5 grid of one experiment
+	@$(report) $^
+
+# ----------------------------------------------------------------------------------------------------- steps
+
+# The fields of a result's path, read back out of $@. Lazy, so each recipe sees its own.
+field    = $(subst /, ,$(@:$(RUNS)/%=%))
+protocol = $(word 1,$(field))
+network  = --dataset $(word 2,$(field)) --model $(word 3,$(field))
+seed     = --seed $(patsubst seed%,%,$(word 4,$(field)))
+order    = --order $(firstword $(subst -, ,$(word 5,$(field)))) --ratio $(lastword $(subst -, ,$(word 5,$(field))))
+prune    = --ratio $(patsubst p%,%,$(word 6,$(field)))
+train    = $(strip $(seed) --epochs $(EPOCHS) $(FLAGS))
+run      = --data $(DATA) --threads $(THREADS)
+setting  = $(or $($(1)-$(protocol)),$(error $@: no protocol $(protocol), only paper and released))
+
+.PRECIOUS: $(RUNS)/%/forget.npy $(RUNS)/%/correct.npy $(RUNS)/%/full/dense.pt $(RUNS)/%/subset.npy $(RUNS)/%/dense.pt
+.PRECIOUS: $(RUNS)/%/pruned.pt $(RUNS)/%/finetuned.pt
+
+$(RUNS)/%/forget.npy $(RUNS)/%/correct.npy $(RUNS)/%/full/dense.pt: | $$(venv)
+	$(PYTHON) forget.py $(network) $(train) $(call setting,forget) $(run) --scores $(RUNS)/$*/forget.npy --correct $(RUNS)/$*/correct.npy --out $(RUNS)/$*/full/dense.pt
+
+$(RUNS)/%/subset.npy: $(RUNS)/$$(*D)/forget.npy | $$(venv)
+	$(PYTHON) select.py --scores $< $(order) $(seed) --out $@
+
+$(RUNS)/%/dense.pt: $(RUNS)/%/subset.npy | $$(venv)
+	$(PYTHON) train.py $(network) --subset $< $(train) $(run) --out $@
+
+$(RUNS)/%/pruned.pt: $(RUNS)/$$(*D)/dense.pt | $$(venv)
+	$(PYTHON) prune.py --in $< $(prune) $(run) --out $@
+
+$(RUNS)/%/finetuned.pt: $(RUNS)/%/pruned.pt | $$(venv)
+	$(PYTHON) finetune.py --in $< --mask $(call setting,mask) $(train) $(run) --out $@
+
+# ----------------------------------------------------------------------------------------------- environment
+
+$(VENV)/ready: requirements.txt
+	python3 -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --quiet --requirement requirements.txt
+	touch $@
+
+$(VENV)/pytest: $(VENV)/ready
+	$(VENV)/bin/pip install --quiet pytest
+	touch $@

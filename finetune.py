@@ -1,0 +1,36 @@
+"""Step 5 of the method: fine-tune the pruned network on all data (paper, section 3.4).
+
+    python finetune.py --in low-p0.4.pt --seed 0 --out low-p0.4-finetuned.pt
+
+--mask hold keeps every pruned weight exactly zero, which is what a pruned network is. --mask release does what the
+authors' released program did: pruned weights train like any other and grow back.
+"""
+
+from train import Parser, fit, flags, prunable, restore, save
+
+
+def main():
+    parser = Parser(__doc__)
+    parser.add_argument("--in", required=True, metavar="IN.pt", help="the checkpoint to fine-tune")
+    parser.add_argument(
+        *("--mask",), choices=["hold", "release"], default="hold",
+        help="hold: what is zero stays zero; release: it trains like the rest (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_training_flags()
+    parser.add_device_flags()
+    parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write")
+    args = parser.start("out")
+
+    checkpoint, net, data, sizes = restore(vars(args)["in"], args)
+    pruned = [(layer, layer.weight == 0) for layer in prunable(net).values()]
+    history = fit(net, data, sizes, args, hold=args.mask == "hold")
+    zeros, still = sum(int(mask.sum()) for _, mask in pruned), sum(int((la.weight[m] == 0).sum()) for la, m in pruned)
+    if args.mask == "hold":
+        assert still == zeros, f"{zeros - still} pruned weights grew back"
+    print(f"finetune {still} of {zeros} pruned weights are still zero (--mask {args.mask})  {args.out}")
+    history["seconds"] = checkpoint["seconds"] | history["seconds"]
+    save(args.out, net, checkpoint["args"] | {"finetune": flags(args, data)}, history)
+
+
+if __name__ == "__main__":
+    main()

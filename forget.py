@@ -1,0 +1,92 @@
+"""Step 1 of the method: train on all data and count how often every sample is forgotten (paper, section 3.2).
+
+    python forget.py --dataset MNIST --model fcnet --seed 0 \\
+        --scores forget.npy --correct correct.npy --out dense.pt
+
+After every epoch the network is evaluated on the whole training set. A sample is forgotten when it is classified
+correctly at the end of one epoch and incorrectly at the end of the next; its score is the number of times. A sample
+that is never learned therefore scores 0, like one that is never forgotten. The network at the end is the baseline.
+
+The defaults follow the paper's text. --events flipped --positions shuffled --batchnorm frozen do what the authors'
+released program did. --events toneva is the definition of Toneva et al. (2019, algorithm 1): counted when the sample
+is presented in training, and a never-learned sample gets the highest score, the number of epochs.
+"""
+
+import json
+
+import numpy as np
+import torch
+from train import Parser, build, fit, flags, load, map_sizes, predict, replacing, save
+
+
+def score(predictions, correct, events):
+    """The forgetting score of every sample, int64 [N], from predictions int64 [T, N] and correct bool [T, N].
+
+    forgotten: changes from correct to incorrect between consecutive epochs (paper, section 3.2).
+    flipped: any change of prediction (the authors' program).
+    toneva: as forgotten, but T for a sample that was never correct (Toneva et al., 2019).
+    """
+    if events == "flipped":
+        return (predictions[1:] != predictions[:-1]).sum(0)
+    scores = (correct[:-1] & ~correct[1:]).sum(0)
+    if events == "toneva":
+        scores[~correct.any(0)] = len(correct)
+    return scores
+
+
+def main():
+    parser = Parser(__doc__)
+    parser.add_network_flags()
+    parser.add_argument(
+        *("--events",), choices=["forgotten", "flipped", "toneva"], default="forgotten",
+        help="what is counted between two epochs (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        *("--positions",), choices=["fixed", "shuffled"], default="fixed",
+        help="shuffled: predictions come in a fresh order every epoch, so that a row of the scores belongs to no one "
+        "sample (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        *("--batchnorm",), choices=["train", "frozen"], default="train",
+        help="frozen: train in eval mode, BatchNorm keeping its initial mean 0 and variance 1 (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_training_flags()
+    parser.add_device_flags()
+    parser.add_argument("--scores", required=True, metavar="OUT.npy", help="the scores to write, int64 [N]")
+    parser.add_argument("--correct", required=True, metavar="OUT.npy", help="right or wrong, bool [epochs, N]")
+    parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write: the baseline")
+    args = parser.start("scores", "correct", "out")
+
+    sizes = map_sizes(args.model, args.dataset)
+    data = load(args.dataset, args.data, args.device)
+    net = build(args.model, args.dataset, args.seed).to(args.device)
+    labels = data.train_labels.cpu().numpy()
+    predictions, correct = [], []
+    shuffle = np.random.default_rng(args.seed)
+
+    def watch(logits):
+        at_presentation = args.events == "toneva"
+        answers = logits.argmax(1) if at_presentation else predict(net, data.train_images, args.precision)
+        rows = shuffle.permutation(len(labels)) if args.positions == "shuffled" else slice(None)
+        predictions.append(answers.cpu().numpy()[rows])
+        correct.append(predictions[-1] == labels[rows])
+
+    history = fit(net, data, sizes, args, batchnorm=args.batchnorm, watch=watch)
+    correct = np.stack(correct)
+    scores = score(np.stack(predictions), correct, args.events)
+    steps = {"forget": flags(args, data)}
+    with replacing(args.correct) as file:
+        np.save(file, correct)
+    with replacing(args.scores) as file:  # the labels and the flags stand behind the scores; np.load reads the first
+        np.save(file, scores)
+        np.save(file, labels)
+        file.write(f"\n{json.dumps(steps)}\n".encode())
+    save(args.out, net, steps, history)
+    histogram = "  ".join(f"{s}: {n}" for s, n in enumerate(np.bincount(scores)) if n)
+    never = int((~correct.any(0)).sum())
+    place = "highest" if args.events == "toneva" else "lowest" if args.events == "forgotten" else "not special"
+    print(f"forget   samples by score  {histogram}  never learned: {never} (score: {place})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Step 4 of the method: one-shot pruning by magnitude, layer by layer (paper, section 3.4).
+
+    python prune.py --in low.pt --ratio 0.4 --out low-p0.4.pt
+
+In the weight of every Conv2d and Linear the round(R * n) smallest magnitudes become zero; biases and BatchNorm are
+left alone. On small images some weights are never trained, because their place in the kernel meets padding alone:
+`live` is the sparsity among the others.
+"""
+
+import argparse
+import time
+
+import torch
+from train import Parser, cropped, evaluate, live_taps, prunable, restore, save
+
+
+def smallest(weight, ratio):
+    """True for the round(ratio * n) weights of smallest magnitude: bool, shaped like `weight`."""
+    pruned = torch.zeros(weight.numel(), dtype=torch.bool)
+    pruned[weight.abs().flatten().topk(round(ratio * weight.numel()), largest=False).indices] = True
+    return pruned.view_as(weight)
+
+
+def live(net, sizes):
+    """{layer name: bool, shaped like its weight}: True for the weights that can get a gradient at this image size."""
+    masks = {}
+    for name, layer in prunable(net).items():
+        masks[name] = torch.ones_like(layer.weight, dtype=torch.bool)
+        if name in sizes:
+            masks[name].zero_()[(..., *live_taps(layer, *sizes[name]))] = True
+    return masks
+
+
+def ratio(text):
+    if not 0 <= float(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 0 and below 1")
+    return float(text)
+
+
+def main():
+    parser = Parser(__doc__)
+    parser.add_argument("--in", required=True, metavar="IN.pt", help="the checkpoint to prune")
+    parser.add_argument("--ratio", required=True, type=ratio, help="share of each layer's weights, 0 <= R < 1")
+    parser.add_device_flags()
+    parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write")
+    args = parser.start("out")
+
+    start = time.perf_counter()
+    checkpoint, net, data, sizes = restore(vars(args)["in"], args)
+    alive = live(net, sizes)
+    counts = {"weights": 0, "zeros": 0, "live": 0, "live_zeros": 0}
+    for name, layer in prunable(net).items():
+        weight, before = layer.weight.data, (layer.weight == 0).double().mean()
+        weight[smallest(weight.cpu(), args.ratio).to(weight.device)] = 0
+        zero = weight == 0
+        print(
+            f"prune    {name or args.model:24} {' x '.join(map(str, weight.shape)):18} sparsity "
+            f"{100 * before:.2f} -> {100 * zero.double().mean():.2f} %  "
+            f"live {100 * zero[alive[name]].double().mean():.2f} %"
+        )
+        for key, value in zip(counts, (zero.numel(), zero.sum(), alive[name].sum(), (zero & alive[name]).sum())):
+            counts[key] += int(value)
+    with cropped(net, sizes):
+        accuracy, class_accuracy = evaluate(net, data, args.precision)
+    share = counts["zeros"] / counts["weights"], counts["live_zeros"] / counts["live"]
+    print(
+        f"prune    total {counts['zeros']} of {counts['weights']} weights are zero, {100 * share[0]:.2f} %; of the "
+        f"{counts['live']} live ones {100 * share[1]:.2f} %  test {accuracy:.2f} %  {args.out}"
+    )
+    seconds = checkpoint["seconds"] | {"prune": time.perf_counter() - start}
+    history = {"accuracy": [accuracy], "class_accuracy": class_accuracy, "loss": [], "seconds": seconds}
+    save(args.out, net, checkpoint["args"] | {"prune": {"ratio": args.ratio} | counts}, history)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Step 2 of the method: choose a coreset by forgetting score (paper, section 3.3). Needs numpy alone.
+
+    python select.py --scores forget.npy --order low --ratio 0.1 --seed 0 --out low.npy
+
+Forgetting scores are small integers and thousands of samples tie: ties are broken at random by the seed, never by
+index. With one seed, a smaller coreset is part of a larger one of the same order.
+"""
+
+if __name__ == "select":
+    # Python puts this folder first on its path, so here `import select`, which subprocess and through it torch do,
+    # finds this file in place of the standard library's module. Be that module then, names and all.
+    import importlib.machinery
+    import importlib.util
+    import os
+    import sys
+
+    _here = os.path.dirname(os.path.realpath(__file__))
+    _path = [folder for folder in sys.path if os.path.realpath(folder) != _here]
+    _spec = importlib.machinery.PathFinder.find_spec("select", _path)
+    _module = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(_module)
+    globals().update(vars(_module))
+
+else:
+    import argparse
+    import json
+    import os
+    import sys
+    from pathlib import Path
+
+    import numpy as np
+
+    def select(scores, order, ratio, seed):
+        """The M = round(ratio * N) indices of the coreset, int64 [M], ascending.
+
+        scores: [N]; order: "high", "low" or "random"; ties at the cut are broken by `seed`.
+        """
+        rng = np.random.default_rng(seed)
+        by_score = np.lexsort((rng.permutation(len(scores)), scores))
+        by_chance = rng.permutation(len(scores))  # a draw of its own, so that random leans to neither low nor high
+        m = round(ratio * len(scores))
+        chosen = {"low": by_score[:m], "high": by_score[len(scores) - m :], "random": by_chance[:m]}[order]
+        return np.sort(chosen)
+
+    def describe(scores, subset, order, labels=None, correct=None):
+        """One line on the coreset: size, scores, ties at the cut, classes, never-learned samples."""
+        inside = scores[subset]
+        line = f"{len(subset)} of {len(scores)} samples  scores {inside.min():g} to {inside.max():g}"
+        if order != "random":
+            cut = inside.max() if order == "low" else inside.min()
+            line += f"  {(inside == cut).sum()} of the {(scores == cut).sum()} that score {cut:g}, by lot"
+        if labels is not None:
+            counts = np.bincount(labels[subset], minlength=labels.max() + 1)
+            line += f"  a class has {counts.min()} to {counts.max()}, mean {counts.mean():.1f}"
+        if correct is not None:
+            never = ~correct.any(0)
+            line += f"  {never[subset].sum()} of the {never.sum()} never learned"
+        return line
+
+    def fail(message):
+        sys.exit(f"select.py: error: {message}")
+
+    def load_scores(path):
+        """Scores [N], labels int64 [N] or None, and the flags that made them, from what forget.py wrote."""
+        try:
+            with open(path, "rb") as file:
+                scores = np.load(file, allow_pickle=False)
+                labels = np.load(file, allow_pickle=False) if file.peek(1) else None
+                steps = json.loads(file.read() or "{}")
+        except (OSError, ValueError, EOFError) as error:
+            fail(f"cannot read the scores {path} ({error})")
+        if scores.ndim != 1 or len(scores) == 0 or scores.dtype.kind not in "iuf":
+            fail(f"{path} must hold one number per sample [N], not {scores.dtype} {list(scores.shape)}")
+        if not np.isfinite(scores).all():
+            fail(f"{path} holds scores that are not finite numbers")
+        return scores, labels, steps
+
+    def load_correct(path, scores):
+        """correct.npy, bool [T, N], if it lies beside the scores, else None."""
+        if not path.exists():
+            return None
+        try:
+            correct = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            fail(f"cannot read {path} ({error})")
+        if correct.dtype != bool or correct.ndim != 2 or correct.shape[1] != len(scores):
+            fail(f"{path} must be bool [epochs, {len(scores)}], not {correct.dtype} {list(correct.shape)}")
+        return correct
+
+    def write(path, subset, steps):
+        """The .npy appears whole or not at all; the flags stand behind the array, where np.load does not look."""
+        partial = Path(f"{path}.tmp")
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            with open(partial, "wb") as file:
+                np.save(file, subset)
+                file.write(f"\n{json.dumps(steps)}\n".encode())
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            fail(f"cannot write {path} ({error.strerror})")
+
+    def ratio(text):
+        if not 0 < float(text) <= 1:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+        return float(text)
+
+    def natural(text):
+        if not text.isdecimal():
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 up")
+        return int(text)
+
+    def main():
+        parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser.error = lambda message: parser.exit(2, f"select.py: error: {message} (see --help)\n")
+        parser.add_argument("--scores", required=True, metavar="IN.npy", help="one score per training sample, [N]")
+        parser.add_argument("--order", required=True, choices=["high", "low", "random"], help="which scores to keep")
+        parser.add_argument("--ratio", required=True, type=ratio, help="share of the training set, 0 < R <= 1")
+        parser.add_argument("--seed", type=natural, default=0, help="breaks ties, draws random (default: %(default)s)")
+        parser.add_argument("--out", required=True, metavar="OUT.npy", help="the indices to write, int64 [M]")
+        args = parser.parse_args()
+
+        scores, labels, steps = load_scores(args.scores)
+        correct = load_correct(Path(args.scores).with_name("correct.npy"), scores)
+        subset = select(scores, args.order, args.ratio, args.seed)
+        if len(subset) == 0:
+            fail(f"--ratio {args.ratio} of {len(scores)} samples is none")
+        choice = {"order": args.order, "ratio": args.ratio, "seed": args.seed}
+        write(args.out, subset, steps | {"select": choice})
+        print(f"select   {args.order} {args.ratio:g}  {describe(scores, subset, args.order, labels, correct)}")
+
+    if __name__ == "__main__":
+        main()

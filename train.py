@@ -1,0 +1,512 @@
+"""Step 3 of the method: train a network from scratch on a coreset (without --subset, on all data).
+
+    python train.py --dataset MNIST --model fcnet --subset low.npy --seed 0 --out low.pt
+
+The ground floor of the suite, too: data sets, networks, the one training loop, evaluation and checkpoints are here,
+and forget.py, prune.py and finetune.py import them. The settings are those of the paper's authors: Adam, lr 1e-3,
+batch 64, cross-entropy, no augmentation, pixels scaled to [-1, 1].
+"""
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import pickle
+import platform
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+# Idle OpenMP threads must sleep, not spin: with more threads than cores, spinning makes a step 30 times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+DATASETS = {  # name: classes, shape of an image, size of the original training and test sets
+    "MNIST": (10, (1, 28, 28), 60_000, 10_000),
+    "CIFAR10": (10, (3, 32, 32), 50_000, 10_000),
+    "CIFAR100": (100, (3, 32, 32), 50_000, 10_000),
+}
+
+
+def fail(message):
+    """End the program with one line on stderr and exit status 1."""
+    sys.exit(f"{Path(sys.argv[0]).name}: error: {message}")
+
+
+# ---------------------------------------------------------------------------------------------------------- data
+
+
+class Data(NamedTuple):
+    """A data set in memory; images uint8 [N, C, H, W], labels int64 [N], all on the device that trains."""
+
+    name: str
+    train_images: torch.Tensor
+    train_labels: torch.Tensor
+    test_images: torch.Tensor
+    test_labels: torch.Tensor
+    facts: dict  # goes into every checkpoint: sizes, and a digest that tells two data sets apart
+
+
+def load(name, root, device="cpu"):
+    """The data set `name` from ROOT/NAME.pt, which is packed from torchvision's download if it is not there.
+
+    The file holds {"train_images": uint8 [N, C, H, W], "train_labels": int64 [N], "test_images", "test_labels"}.
+    Exits with one line if it is damaged, or if there is neither a file nor a network.
+    """
+    path = Path(root) / f"{name}.pt"
+    if not path.exists():
+        pack(name, path)
+    try:
+        packed = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        tensors = [packed[f"{split}_{part}"] for split in ("train", "test") for part in ("images", "labels")]
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        fail(f"{path} is not a packed data set ({first_line(error)}); delete it, or copy a good one there")
+    classes, shape, *_ = DATASETS[name]
+    for split, images, labels in (("train", *tensors[:2]), ("test", *tensors[2:])):
+        if getattr(images, "dtype", None) != torch.uint8 or images.shape[1:] != shape or len(images) == 0:
+            fail(f"{path}: {split}_images must be uint8 [N, {', '.join(map(str, shape))}]")
+        if getattr(labels, "dtype", None) != torch.int64 or labels.shape != images.shape[:1]:
+            fail(f"{path}: {split}_labels must be int64 [{len(images)}], one for each image")
+        if labels.min() < 0 or labels.max() >= classes:
+            fail(f"{path}: {split}_labels must lie in 0 to {classes - 1}")
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.contiguous().numpy())
+    facts = {"train_size": len(tensors[0]), "test_size": len(tensors[2]), "data": digest.hexdigest()[:16]}
+    return Data(name, *(tensor.to(device) for tensor in tensors), facts)
+
+
+def pack(name, path):
+    """Download and verify the data set with torchvision, then write it to `path`, once.
+
+    torchvision takes no lock, and of MNIST it checks that the files exist, not that they are whole.
+    """
+    from torchvision import datasets
+
+    classes, _, *sizes = DATASETS[name]
+    packed = {}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        fcntl.flock(folder, fcntl.LOCK_EX)  # one process packs, those that start beside it wait
+        if path.exists():
+            return
+        for split, size in zip(("train", "test"), sizes):
+            original = getattr(datasets, name)(path.parent, train=split == "train", download=True)
+            images, labels = torch.as_tensor(original.data), torch.as_tensor(original.targets)
+            if len(images) != size or labels.unique().tolist() != list(range(classes)):
+                raise ValueError(f"its {split} files are damaged; delete them")
+            packed[f"{split}_images"] = (images[:, None] if images.ndim == 3 else images.movedim(3, 1)).contiguous()
+            packed[f"{split}_labels"] = labels
+    except Exception as error:  # torchvision has no error class of its own
+        fail(
+            f"no {path}, and torchvision could not get {name} ({first_line(error)}); "
+            f"copy {path.name}, or the original files as torchvision lays them out, into {path.parent}"
+        )
+    with replacing(path) as file:
+        torch.save(packed, file)
+
+
+def pixels(images):
+    """uint8 [B, C, H, W] to float32 in [-1, 1]: mean 0.5 and std 0.5 per channel, as the authors have it."""
+    return images.float().div_(127.5).sub_(1)
+
+
+# ------------------------------------------------------------------------------------------------------ networks
+
+
+def fcnet():
+    """784-256-10, 203,530 parameters."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
+
+
+def lenet():
+    """Two 5 x 5 convolutions of 6 and 16 channels, then 256-120-84-10; 44,426 parameters."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(256, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
+    )
+
+
+def construct(model, classes):
+    if model in ("fcnet", "lenet"):
+        return globals()[model]()
+    from torchvision import models
+
+    if model not in models.list_models(module=models):
+        fail(f"--model {model}: must be fcnet, lenet or a torchvision classification model, such as resnet18")
+    return models.get_model(model, weights=None, num_classes=classes)
+
+
+def map_sizes(model, dataset):
+    """Input and output map size of every Conv2d, {layer name: ((h, w), (h, w))}; exits if the pair cannot work.
+
+    Runs on the meta device: shapes only, no arithmetic.
+    """
+    classes, shape, *_ = DATASETS[dataset]
+    sizes = {}
+    with torch.device("meta"):
+        net = construct(model, classes)
+        for name, layer in net.named_modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.register_forward_hook(
+                    lambda _, inputs, output, name=name: sizes.update({name: (inputs[0].shape[2:], output.shape[2:])})
+                )
+        try:
+            logits = net(torch.zeros(2, *shape))
+        except Exception as error:  # whatever a network raises on images of a shape it was not made for
+            fail(f"--model {model} cannot take {dataset}'s {' x '.join(map(str, shape))} images ({first_line(error)})")
+    if getattr(logits, "shape", None) != (2, classes):
+        fail(f"--model {model} does not answer with one number per class of {dataset}")
+    return sizes
+
+
+def build(model, dataset, seed):
+    """The network with the initial weights that belong to `seed`; the same for every order, ratio and device."""
+    torch.manual_seed(seed)
+    return construct(model, DATASETS[dataset][0])
+
+
+def prunable(net):
+    """{layer name: layer} of every Conv2d and Linear: their weights are what is pruned, and nothing else."""
+    return {name: layer for name, layer in net.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
+
+
+def live_taps(conv, size_in, size_out):
+    """The rows and columns (two slices) of a convolution's kernel that ever meet a pixel and not padding alone.
+
+    On small maps many do not: their weights have zero gradient for ever and change no output.
+    """
+    taps = []
+    for k, stride, pad, dilation, n_in, n_out in zip(
+        conv.kernel_size, conv.stride, conv.padding, conv.dilation, size_in, size_out
+    ):
+        met = [t for t in range(k) if any(0 <= o * stride - pad + t * dilation < n_in for o in range(n_out))]
+        taps.append(slice(met[0], met[-1] + 1))
+    return tuple(taps)
+
+
+@contextlib.contextmanager
+def cropped(net, sizes):
+    """Within, each convolution onto a 1 x 1 map has only its live taps, as a parameter of its own.
+
+    Exact up to the order of summation, for outputs, gradients and Adam alike: the weights left out have no gradient,
+    and Adam does not move a weight that never had one. At the end the taps go back into the whole kernel.
+    """
+    whole = {}
+    for name, (size_in, size_out) in sizes.items():
+        conv = net.get_submodule(name)
+        if tuple(size_out) == (1, 1) and conv.dilation == (1, 1) and isinstance(conv.padding, tuple):
+            whole[conv] = conv.weight, conv.padding, (..., *live_taps(conv, size_in, size_out))
+            conv.weight = nn.Parameter(conv.weight.detach()[whole[conv][2]].clone())
+            conv.padding = (0, 0)
+    try:
+        yield net
+    finally:
+        with torch.no_grad():
+            for conv, (weight, padding, taps) in whole.items():
+                weight[taps] = conv.weight
+                conv.weight, conv.padding = weight, padding
+
+
+# ---------------------------------------------------------------------------------------- training and evaluation
+
+
+@torch.inference_mode()
+def predict(net, images, precision="fp32"):
+    """The predicted class of every image, int64 [N], in eval mode and in the images' order."""
+    net.eval()
+    with autocast(images.device, precision):
+        return torch.cat([net(pixels(part)).argmax(1) for part in images.split(EVAL_BATCH)])
+
+
+EVAL_BATCH = 500
+
+
+def autocast(device, precision):
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def evaluate(net, data, precision="fp32"):
+    """Test accuracy in %, over all images (float) and per class (list of floats)."""
+    right = (predict(net, data.test_images, precision) == data.test_labels).double()
+    classes = DATASETS[data.name][0]
+    hits = torch.zeros(classes, dtype=torch.float64, device=right.device).index_add_(0, data.test_labels, right)
+    sizes = data.test_labels.bincount(minlength=classes)
+    return 100 * right.mean().item(), (100 * hits / sizes).tolist()
+
+
+def fit(net, data, sizes, args, subset=None, hold=None, batchnorm="train", watch=None):
+    """Train `net` in place: a fresh Adam, args.epochs passes over the training set or its `subset` (int64 [M]).
+
+    hold, given when fine-tuning, tells whether prunable weights that are zero stay zero. With batchnorm="frozen", the network trains in eval mode.
+    watch(logits), if given, is called after every epoch with float32 [N, classes]: what the network answered in
+    training when it last saw each sample. Exits with one line if the loss is not finite.
+
+    Returns what a checkpoint keeps: {"accuracy": test accuracy in % before training and after each epoch,
+    "class_accuracy": of the last epoch, "loss": mean training loss of each epoch, "seconds": {step: its seconds}}.
+    """
+    start = time.perf_counter()
+    labels = data.train_labels
+    samples = torch.arange(len(labels)) if subset is None else torch.from_numpy(subset)
+    if len(samples) % args.batch_size == 1 and batchnorm == "train" and "BatchNorm" in str(net):
+        fail(f"the last of {len(samples)} samples would be a batch alone, too little for BatchNorm; change --batch-size")
+    shuffle = torch.Generator().manual_seed(args.seed + (0 if hold is None else 2**63))  # fine-tuning has its own stream
+    logits = torch.zeros(len(labels), DATASETS[data.name][0], device=labels.device)
+    with cropped(net, sizes):
+        history = {"accuracy": [evaluate(net, data, args.precision)[0]], "loss": []}
+        step = training_step(net, data, logits, args, hold)
+        for epoch in range(1, args.epochs + 1):
+            net.train(batchnorm == "train")
+            order = samples[torch.randperm(len(samples), generator=shuffle)].to(labels.device)
+            for batch in order.split(args.batch_size):
+                step(batch)
+            loss = F.cross_entropy(logits[order], labels[order], reduction="none")
+            if not loss.isfinite().all():
+                bad = int(loss.isfinite().logical_not().nonzero()[0]) // args.batch_size + 1
+                fail(f"the loss is not finite in epoch {epoch}, step {bad}; a smaller --lr may help; nothing was written")
+            history["loss"].append(loss.mean().item())
+            seen = 100 * (logits[order].argmax(1) == labels[order]).double().mean().item()
+            accuracy, history["class_accuracy"] = evaluate(net, data, args.precision)
+            history["accuracy"].append(accuracy)
+            if watch:
+                watch(logits)
+            spent = time.perf_counter() - start
+            print(
+                f"{Path(sys.argv[0]).stem:8} epoch {epoch}/{args.epochs}  loss {history['loss'][-1]:.4f}  "
+                f"train {seen:.2f} %  test {accuracy:.2f} %  {spent:.1f} s  "
+                f"left {spent / epoch * (args.epochs - epoch):.0f} s  {args.out}",
+                flush=True,
+            )
+    return history | {"seconds": {Path(sys.argv[0]).stem: time.perf_counter() - start}}
+
+
+def training_step(net, data, logits, args, hold):
+    """step(batch) trains on the samples int64 [B] and writes what the network answered into their rows of `logits`.
+
+    Nothing in it waits for the device: loss and accuracy of an epoch are worked out from the logits at its end.
+    """
+    held = [layer.weight for layer in prunable(net).values() if hold and (layer.weight == 0).any()]
+    masks = [(weight != 0).float() for weight in held]
+    optimizer = torch.optim.Adam(net.parameters(), lr=args.lr, fused=True)
+
+    def step(batch):
+        with autocast(logits.device, args.precision):
+            output = net(pixels(data.train_images.index_select(0, batch)))
+        optimizer.zero_grad()
+        F.cross_entropy(output.float(), data.train_labels.index_select(0, batch)).backward()
+        optimizer.step()
+        with torch.no_grad():
+            logits.index_copy_(0, batch, output.float())
+            if held:
+                torch._foreach_mul_(held, masks)
+
+    return step
+
+
+# --------------------------------------------------------------------------------------------------------- files
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A handle to write `path` through: the file appears whole, under its name, or not at all."""
+    partial = Path(f"{path}.tmp")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # to torch.save, a full disk is a RuntimeError
+        fail(f"cannot write {path} ({first_line(error)})")
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def save(path, net, args, history):
+    """Write a checkpoint, a plain dict; `args` is {step: its flags} of every step from the scores to this one."""
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "numpy")}
+    checkpoint = {
+        "model": {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()},
+        "args": args,
+        **history,
+        "versions": {"python": platform.python_version(), **versions},
+        "device": device_name(next(net.parameters()).device),
+    }
+    with replacing(path) as file:
+        torch.save(checkpoint, file)
+
+
+def read(path):
+    """A checkpoint from `path`; exits with one line if it is missing, damaged or something else."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        fail(f"cannot read the checkpoint {path} ({first_line(error)})")
+    if not isinstance(checkpoint, dict) or not {"model", "args", "accuracy"} <= checkpoint.keys():
+        fail(f"{path} is not a checkpoint of this suite")
+    return checkpoint
+
+
+def restore(path, args):
+    """The checkpoint at `path`, its network and its data set, on the device of `args`, and the network's map sizes."""
+    checkpoint = read(path)
+    try:
+        origin = checkpoint["args"].get("train") or checkpoint["args"]["forget"]
+        sizes = map_sizes(origin["model"], origin["dataset"])
+        net = build(origin["model"], origin["dataset"], origin["seed"])
+        net.load_state_dict(checkpoint["model"])
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        fail(f"{path} is not a checkpoint of this suite ({first_line(error)})")
+    data = load(origin["dataset"], args.data, args.device)
+    if data.facts["data"] != origin["data"]:
+        fail(f"{path} was trained on other data than {args.data}/{data.name}.pt; give the same --data")
+    return checkpoint, net.to(args.device), data, sizes
+
+
+def load_subset(path):
+    """The indices in `path`, int64 [M], and the flags of the steps that chose them ({} if the file tells none)."""
+    try:
+        with open(path, "rb") as file:
+            subset = np.load(file, allow_pickle=False)
+            args = json.loads(file.read() or "{}")
+    except (OSError, ValueError, EOFError) as error:
+        fail(f"cannot read the subset {path} ({first_line(error)})")
+    if subset.dtype.kind not in "iu" or subset.ndim != 1:
+        fail(f"{path} must hold integers [M], not {subset.dtype} {list(subset.shape)}")
+    if len(subset) == 0 or len(np.unique(subset)) < len(subset):
+        fail(f"{path} is empty" if len(subset) == 0 else f"{path} names a sample more than once")
+    return subset.astype(np.int64), args
+
+
+# --------------------------------------------------------------------------------------------------- command line
+
+
+def first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def device_name(device):
+    """The hardware that a result's bits depend on; for a CPU with its instruction set and thread count."""
+    if device.type != "cpu":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] \
+        if cpuinfo.exists() else []
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}, threads {torch.get_num_threads()}"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with one line per error, the flags that several scripts share, and the checks that need no data."""
+
+    def __init__(self, doc):
+        super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+    def add_network_flags(self):
+        self.add_argument("--dataset", required=True, choices=DATASETS, help="the data set")
+        self.add_argument("--model", required=True, help="fcnet, lenet or a torchvision classification model")
+
+    def add_device_flags(self):
+        self.add_argument("--data", default="data", metavar="DIR", help="folder of the data sets (default: %(default)s)")
+        self.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda if there is one, else cpu)")
+        self.add_argument("--threads", type=positive(int), help="CPU threads; bits depend on it (default: one per core)")
+        self.add_argument(
+            *("--precision",), choices=["fp32", "bf16"], default="fp32", help="bf16 is autocast (default: %(default)s)"
+        )
+
+    def add_training_flags(self):
+        self.add_argument("--seed", type=natural, default=0, help="initial weights and shuffling (default: %(default)s)")
+        self.add_argument("--epochs", type=positive(int), default=10, help="passes over the data (default: %(default)s)")
+        self.add_argument("--batch-size", type=positive(int), default=64, help="samples a step (default: %(default)s)")
+        self.add_argument("--lr", type=positive(float), default=1e-3, help="Adam's learning rate (default: %(default)s)")
+
+    def start(self, *outputs):
+        """Parse the command line, check that each flag named in `outputs` can be written, set up torch."""
+        args = self.parse_args()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback
+        for path in (getattr(args, name) for name in outputs):
+            claim(path)
+        try:
+            args.device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            torch.empty(0, device=args.device)
+        except (RuntimeError, AssertionError) as error:
+            self.error(f"argument --device: {args.device} cannot be used ({first_line(error)})")
+        torch.set_num_threads(args.threads or torch.get_num_threads())
+        args.threads = torch.get_num_threads()
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
+        return args
+
+
+def positive(kind):
+    def parse(text):
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse: "invalid int value"
+    return parse
+
+
+def natural(text):
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 2**63 - 1")
+    return int(text)
+
+
+def claim(path):
+    """Make the folder of `path` and check that the file can be written, before hours are spent on it."""
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        if Path(path).is_dir():
+            raise IsADirectoryError("it is a folder")
+        open(f"{path}.tmp", "wb").close()
+        os.unlink(f"{path}.tmp")
+    except OSError as error:
+        fail(f"cannot write {path} ({error.strerror or error})")
+
+
+def flags(args, data):
+    """What a checkpoint says of one step: its flags, less the paths, and the facts of its data."""
+    paths = ("data", "out", "in", "subset", "scores", "correct")
+    return {k: str(v) if k == "device" else v for k, v in vars(args).items() if k not in paths} | data.facts
+
+
+def main():
+    parser = Parser(__doc__)
+    parser.add_network_flags()
+    parser.add_argument("--subset", metavar="IN.npy", help="train on these samples, int64 [M] (default: on all)")
+    parser.add_training_flags()
+    parser.add_device_flags()
+    parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write")
+    args = parser.start("out")
+
+    subset, earlier = load_subset(args.subset) if args.subset else (None, {})
+    sizes = map_sizes(args.model, args.dataset)
+    data = load(args.dataset, args.data, args.device)
+    if subset is not None and (subset.min() < 0 or subset.max() >= len(data.train_labels)):
+        fail(f"{args.subset} holds indices outside 0 to {len(data.train_labels) - 1}, the training set's")
+    if earlier and earlier["forget"]["data"] != data.facts["data"]:
+        fail(f"{args.subset} was chosen from other data than {args.data}/{args.dataset}.pt; score and select again")
+    net = build(args.model, args.dataset, args.seed).to(args.device)
+    history = fit(net, data, sizes, args, subset)
+    samples = len(data.train_labels) if subset is None else len(subset)
+    save(args.out, net, earlier | {"train": flags(args, data) | {"samples": samples}}, history)
+
+
+if __name__ == "__main__":
+    main()
