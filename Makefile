@@ -6,6 +6,9 @@
 #       ORDER-RATIO/dense.pt                       train.py
 #       {full,ORDER-RATIO}/pRATIO/pruned.pt        prune.py
 #       {full,ORDER-RATIO}/pRATIO/finetuned.pt     finetune.py
+#
+# ORDER is low, high or random, or one of two controls that know no scores and have no subset.npy: matched-RATIO trains
+# on all data for as many steps as a coreset of that ratio, and none (without -RATIO) keeps the initial weights.
 
 # ------------------------------------------------------------------------------------------------- the knobs
 
@@ -47,7 +50,7 @@ mask-released   = release
 .SECONDEXPANSION:
 
 seeds  = $(foreach s,$(SEEDS),$(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)/seed$s)
-sets   = full $(foreach o,$(ORDERS),$(foreach d,$(DATA_RATIOS),$o-$d))
+sets   = full $(filter none,$(ORDERS)) $(foreach o,$(filter-out none,$(ORDERS)),$(foreach d,$(DATA_RATIOS),$o-$d))
 cells  = $(foreach s,$(seeds),$(foreach c,$(sets),$(foreach p,$(PRUNE_RATIOS),$s/$c/p$p/finetuned.pt)))
 report = $(PYTHON) report.py table --format $(FORMAT)
 own    = $(filter $(VENV)/bin/python,$(PYTHON))
@@ -100,9 +103,13 @@ field    = $(subst /, ,$(@:$(RUNS)/%=%))
 protocol = $(word 1,$(field))
 network  = --dataset $(word 2,$(field)) --model $(word 3,$(field))
 seed     = --seed $(patsubst seed%,%,$(word 4,$(field)))
-order    = --order $(firstword $(subst -, ,$(word 5,$(field)))) --ratio $(lastword $(subst -, ,$(word 5,$(field))))
+order    = --order $(firstword $(subst -, ,$(set))) --ratio $(lastword $(subst -, ,$(set)))
 prune    = --ratio $(patsubst p%,%,$(word 6,$(field)))
-train    = $(strip $(seed) --epochs $(EPOCHS) $(FLAGS))
+set      = $(word 5,$(field))
+epochs   = --epochs $(if $(filter none/dense.pt,$(set)/$(@F)),0,$(EPOCHS))
+train    = $(seed) $(epochs) $(FLAGS)
+samples  = $(if $(filter matched-%,$(set)),--share $(set:matched-%=%),$(if $<,--subset $<))
+subset   = $(if $(filter none matched-%,$(*F)),,$(RUNS)/$*/subset.npy)
 run      = --data $(DATA) --threads $(THREADS)
 setting  = $(or $($(1)-$(protocol)),$(error $@: no protocol $(protocol), only paper and released))
 
@@ -115,8 +122,8 @@ $(RUNS)/%/forget.npy $(RUNS)/%/correct.npy $(RUNS)/%/full/dense.pt: | $$(venv)
 $(RUNS)/%/subset.npy: $(RUNS)/$$(*D)/forget.npy | $$(venv)
 	$(PYTHON) select.py --scores $< $(order) $(seed) --out $@
 
-$(RUNS)/%/dense.pt: $(RUNS)/%/subset.npy | $$(venv)
-	$(PYTHON) train.py $(network) --subset $< $(train) $(run) --out $@
+$(RUNS)/%/dense.pt: $$(subset) | $$(venv)
+	$(PYTHON) train.py $(network) $(strip $(samples) $(train)) $(run) --out $@
 
 $(RUNS)/%/pruned.pt: $(RUNS)/$$(*D)/dense.pt | $$(venv)
 	$(PYTHON) prune.py --in $< $(prune) $(run) --out $@

@@ -13,9 +13,11 @@ def main():
     parser = Parser(__doc__)
     parser.add_argument("--in", required=True, metavar="IN.pt", help="the checkpoint to fine-tune")
     parser.add_argument(
-        *("--mask",), choices=["hold", "release"], default="hold",
+        "--mask",
+        choices=["hold", "release"],
+        default="hold",
         help="hold: what is zero stays zero; release: it trains like the rest (default: %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_training_flags()
     parser.add_device_flags()
     parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write")
@@ -28,8 +30,7 @@ def main():
     if args.mask == "hold":
         assert still == zeros, f"{zeros - still} pruned weights grew back"
     print(f"finetune {still} of {zeros} pruned weights are still zero (--mask {args.mask})  {args.out}")
-    history["seconds"] = checkpoint["seconds"] | history["seconds"]
-    save(args.out, net, checkpoint["args"] | {"finetune": flags(args, data)}, history)
+    save(args.out, net, {"finetune": flags(args, data)}, history, checkpoint)
 
 
 if __name__ == "__main__":

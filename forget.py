@@ -15,7 +15,6 @@ is presented in training, and a never-learned sample gets the highest score, the
 import json
 
 import numpy as np
-import torch
 from train import Parser, build, fit, flags, load, map_sizes, predict, replacing, save
 
 
@@ -38,24 +37,32 @@ def main():
     parser = Parser(__doc__)
     parser.add_network_flags()
     parser.add_argument(
-        *("--events",), choices=["forgotten", "flipped", "toneva"], default="forgotten",
+        "--events",
+        choices=["forgotten", "flipped", "toneva"],
+        default="forgotten",
         help="what is counted between two epochs (default: %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        *("--positions",), choices=["fixed", "shuffled"], default="fixed",
+        "--positions",
+        choices=["fixed", "shuffled"],
+        default="fixed",
         help="shuffled: predictions come in a fresh order every epoch, so that a row of the scores belongs to no one "
         "sample (default: %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        *("--batchnorm",), choices=["train", "frozen"], default="train",
+        "--batchnorm",
+        choices=["train", "frozen"],
+        default="train",
         help="frozen: train in eval mode, BatchNorm keeping its initial mean 0 and variance 1 (default: %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_training_flags()
     parser.add_device_flags()
     parser.add_argument("--scores", required=True, metavar="OUT.npy", help="the scores to write, int64 [N]")
     parser.add_argument("--correct", required=True, metavar="OUT.npy", help="right or wrong, bool [epochs, N]")
     parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write: the baseline")
     args = parser.start("scores", "correct", "out")
+    if args.epochs == 0:
+        parser.error("argument --epochs: scores need one epoch at least")
 
     sizes = map_sizes(args.model, args.dataset)
     data = load(args.dataset, args.data, args.device)

@@ -67,9 +67,9 @@ def main():
         f"prune    total {counts['zeros']} of {counts['weights']} weights are zero, {100 * share[0]:.2f} %; of the "
         f"{counts['live']} live ones {100 * share[1]:.2f} %  test {accuracy:.2f} %  {args.out}"
     )
-    seconds = checkpoint["seconds"] | {"prune": time.perf_counter() - start}
+    seconds = time.perf_counter() - start
     history = {"accuracy": [accuracy], "class_accuracy": class_accuracy, "loss": [], "seconds": seconds}
-    save(args.out, net, checkpoint["args"] | {"prune": {"ratio": args.ratio} | counts}, history)
+    save(args.out, net, {"prune": {"ratio": args.ratio} | counts}, history, checkpoint)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def load_cell(path):
         seed=origin["seed"],
         accuracy=checkpoint["accuracy"][-1],
         common=common,
-        seconds=checkpoint["seconds"],
+        seconds={step: past["seconds"] for step, past in checkpoint["earlier"].items()} | {"finetune": checkpoint["seconds"]},
         machine=f"{checkpoint['device']}  {versions}",
     )
 
@@ -86,7 +86,11 @@ def load_cells(paths):
 def published(common):
     """The authors' fine-tuned accuracies for this data set and model, {(order, data ratio, prune ratio): %}."""
     with open(PUBLISHED, newline="") as file:
-        rows = [r for r in csv.DictReader(file) if (r["dataset"], r["model"].lower()) == (common["dataset"], common["model"])]
+        rows = [
+            r
+            for r in csv.DictReader(file)
+            if (r["dataset"], r["model"].lower()) == (common["dataset"], common["model"])
+        ]
     return {
         (order, float(row["data_ratio"]), float(row["prune_ratio"])): float(row[f"{order}_finetuned"])
         for row in rows
@@ -112,7 +116,8 @@ def table(cells):
     for d, p in ((d, p) for d in ratios for p in sorted({key[2] for key in cells})):
         base = {s: cells["base", 1.0, p, s].accuracy for s in seeds if ("base", 1.0, p, s) in cells}
         differences = {
-            order: [cells[order, d, p, s].accuracy - base[s] for s in base if (order, d, p, s) in cells] for order in orders
+            order: [cells[order, d, p, s].accuracy - base[s] for s in base if (order, d, p, s) in cells]
+            for order in orders
         }
         authors = {o: theirs[o, d, p] - theirs["base", d, p] for o in orders if (o, d, p) in theirs}
         rows.append(Row(d, p, list(base.values()), differences, authors))
@@ -124,7 +129,9 @@ def missing(cells):
     orders, ratios, prunes, seeds = (sorted({key[i] for key in cells}) for i in range(4))
     coresets = [(o, d) for o in orders if o != "base" for d in ratios if d != 1.0]
     wanted = [(o, d, p, s) for o, d in [("base", 1.0), *coresets] for p in prunes for s in seeds]
-    return [f"{o}{'' if o == 'base' else f'-{d:g}'}/p{p:g} seed {s}" for o, d, p, s in wanted if (o, d, p, s) not in cells]
+    return [
+        f"{o}{'' if o == 'base' else f'-{d:g}'}/p{p:g} seed {s}" for o, d, p, s in wanted if (o, d, p, s) not in cells
+    ]
 
 
 def spread(values, sign=""):
@@ -153,7 +160,9 @@ def render(rows, style):
         return out.getvalue()
     titles = ["Data Ratio", "Prune Ratio", "Base"]
     for order in orders:
-        titles += [f"{order.title()} - Base", "published"] if order in rows[0].published else [f"{order.title()} - Base"]
+        titles += (
+            [f"{order.title()} - Base", "published"] if order in rows[0].published else [f"{order.title()} - Base"]
+        )
     lines = []
     for row in rows:
         line = [f"{row.data_ratio:g}", f"{row.prune_ratio:g}", spread(row.base)]
@@ -180,18 +189,29 @@ def footer(cells, rows):
     """What the table was made from, a line each."""
     common = next(iter(cells.values())).common
     seeds = sorted({key[3] for key in cells})
-    lines = ["Test accuracy in %, differences in percentage points" + (", mean ± standard deviation over the seeds." if len(seeds) > 1 else ".")]
+    lines = [
+        "Test accuracy in %, differences in percentage points"
+        + (", mean ± standard deviation over the seeds." if len(seeds) > 1 else ".")
+    ]
     lines += [f"{key.replace('_', ' ')}: {value}" for key, value in common.items()]
     lines.append(f"seeds: {' '.join(map(str, seeds))}" + (" (one seed: no spread)" if len(seeds) == 1 else ""))
     for machine, count in Counter(cell.machine for cell in cells.values()).items():
         lines.append(f"made on: {machine} ({count} files)")
     # a coreset's or a baseline's training is shared by its prune ratios, so it counts once
-    trained = {(c.order, c.data_ratio, c.seed): c.seconds.get("train", 0) + c.seconds.get("forget", 0) for c in cells.values()}
+    trained = {
+        (c.order, c.data_ratio, c.seed): c.seconds.get("train", 0) + c.seconds.get("forget", 0) for c in cells.values()
+    }
     total = sum(trained.values()) + sum(c.seconds["prune"] + c.seconds["finetune"] for c in cells.values())
-    lines.append(f"time: {total / 3600:.2f} h in all, one process at a time" if total > 3600 else f"time: {total:.0f} s in all, one process at a time")
+    lines.append(
+        f"time: {total / 3600:.2f} h in all, one process at a time"
+        if total > 3600
+        else f"time: {total:.0f} s in all, one process at a time"
+    )
     full = DATASETS[common["dataset"]][2]
     if any(row.published for row in rows) and (common["train_size"], common["epochs"]) != (full, "10 and 10"):
-        lines.append(f"The published numbers are for {full} training images and 10 and 10 epochs: not the same experiment.")
+        lines.append(
+            f"The published numbers are for {full} training images and 10 and 10 epochs: not the same experiment."
+        )
     absent = missing(cells)
     if absent:
         lines.append(f"missing, {len(absent)} cells: {', '.join(absent)}")
@@ -202,7 +222,9 @@ def main():
     parser = Parser(__doc__)
     parser.add_argument("what", choices=["table"], help="table: the paper's Table 1")
     parser.add_argument("inputs", nargs="+", metavar="IN.pt", help="checkpoints of finetune.py, in any order")
-    parser.add_argument("--format", choices=["text", "markdown", "csv", "latex"], default="text", help="(default: text)")
+    parser.add_argument(
+        "--format", choices=["text", "markdown", "csv", "latex"], default="text", help="(default: text)"
+    )
     parser.add_argument("--out", metavar="FILE", help="write there (default: the screen)")
     args = parser.parse_args()
     if args.out:

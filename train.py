@@ -130,9 +130,12 @@ def fcnet():
 
 
 def lenet():
-    """Two 5 x 5 convolutions of 6 and 16 channels, then 256-120-84-10; 44,426 parameters."""
+    """Two 5 x 5 convolutions of 6 and 16 channels, then 256-120-84-10; 44,426 parameters.
+
+    ReLU comes after pooling: the same values and gradients as before it, on a quarter of the numbers.
+    """
     return nn.Sequential(
-        *(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(1, 6, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(6, 16, 5), nn.MaxPool2d(2), nn.ReLU()),
         *(nn.Flatten(), nn.Linear(256, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
     )
 
@@ -205,7 +208,7 @@ def cropped(net, sizes):
     whole = {}
     for name, (size_in, size_out) in sizes.items():
         conv = net.get_submodule(name)
-        if tuple(size_out) == (1, 1) and conv.dilation == (1, 1) and isinstance(conv.padding, tuple):
+        if tuple(size_out) == (1, 1) and conv.dilation == (1, 1):
             whole[conv] = conv.weight, conv.padding, (..., *live_taps(conv, size_in, size_out))
             conv.weight = nn.Parameter(conv.weight.detach()[whole[conv][2]].clone())
             conv.padding = (0, 0)
@@ -226,10 +229,7 @@ def predict(net, images, precision="fp32"):
     """The predicted class of every image, int64 [N], in eval mode and in the images' order."""
     net.eval()
     with autocast(images.device, precision):
-        return torch.cat([net(pixels(part)).argmax(1) for part in images.split(EVAL_BATCH)])
-
-
-EVAL_BATCH = 500
+        return torch.cat([net(pixels(part)).argmax(1) for part in images.split(500)])  # larger is no faster
 
 
 def autocast(device, precision):
@@ -245,35 +245,44 @@ def evaluate(net, data, precision="fp32"):
     return 100 * right.mean().item(), (100 * hits / sizes).tolist()
 
 
-def fit(net, data, sizes, args, subset=None, hold=None, batchnorm="train", watch=None):
-    """Train `net` in place: a fresh Adam, args.epochs passes over the training set or its `subset` (int64 [M]).
+def fit(net, data, sizes, args, subset=None, share=1.0, hold=None, batchnorm="train", watch=None):
+    """Train `net` in place with a fresh Adam, args.epochs passes over the training set or its `subset` (int64 [M]).
 
-    hold, given when fine-tuning, tells whether prunable weights that are zero stay zero. With batchnorm="frozen", the network trains in eval mode.
-    watch(logits), if given, is called after every epoch with float32 [N, classes]: what the network answered in
-    training when it last saw each sample. Exits with one line if the loss is not finite.
+    share: an epoch is only this share of the samples; the next one goes on where it stopped.
+    hold: given when fine-tuning; whether prunable weights that are zero stay zero.
+    batchnorm: "train", or "frozen" to train in eval mode.
+    watch(logits): called after every epoch with what the network answered in training when it last saw each sample,
+    float32 [N, classes].
 
     Returns what a checkpoint keeps: {"accuracy": test accuracy in % before training and after each epoch,
-    "class_accuracy": of the last epoch, "loss": mean training loss of each epoch, "seconds": {step: its seconds}}.
+    "class_accuracy": of the last epoch, "loss": mean training loss of each epoch, "seconds": of it all}. Exits with
+    one line if the loss is not finite.
     """
     start = time.perf_counter()
     labels = data.train_labels
     samples = torch.arange(len(labels)) if subset is None else torch.from_numpy(subset)
-    if len(samples) % args.batch_size == 1 and batchnorm == "train" and "BatchNorm" in str(net):
-        fail(f"the last of {len(samples)} samples would be a batch alone, too little for BatchNorm; change --batch-size")
-    shuffle = torch.Generator().manual_seed(args.seed + (0 if hold is None else 2**63))  # fine-tuning has its own stream
+    size = round(share * len(samples))
+    if size % args.batch_size == 1 and batchnorm == "train" and "BatchNorm" in str(net):
+        fail(f"the last of {size} samples would be a batch alone, too little for BatchNorm; change --batch-size")
+    stream = args.seed + (0 if hold is None else 2**63)  # fine-tuning does not shuffle as the first training did
+    shuffle, queue = torch.Generator().manual_seed(stream), samples[:0]
     logits = torch.zeros(len(labels), DATASETS[data.name][0], device=labels.device)
     with cropped(net, sizes):
-        history = {"accuracy": [evaluate(net, data, args.precision)[0]], "loss": []}
+        accuracy, by_class = evaluate(net, data, args.precision)
+        history = {"accuracy": [accuracy], "class_accuracy": by_class, "loss": []}
+        net.train(batchnorm == "train")
         step = training_step(net, data, logits, args, hold)
         for epoch in range(1, args.epochs + 1):
             net.train(batchnorm == "train")
-            order = samples[torch.randperm(len(samples), generator=shuffle)].to(labels.device)
+            if len(queue) < size:
+                queue = samples[torch.randperm(len(samples), generator=shuffle)]
+            order, queue = queue[:size].to(labels.device), queue[size:]
             for batch in order.split(args.batch_size):
                 step(batch)
             loss = F.cross_entropy(logits[order], labels[order], reduction="none")
             if not loss.isfinite().all():
                 bad = int(loss.isfinite().logical_not().nonzero()[0]) // args.batch_size + 1
-                fail(f"the loss is not finite in epoch {epoch}, step {bad}; a smaller --lr may help; nothing was written")
+                fail(f"the loss is not finite in epoch {epoch}, step {bad}: try a smaller --lr; nothing was written")
             history["loss"].append(loss.mean().item())
             seen = 100 * (logits[order].argmax(1) == labels[order]).double().mean().item()
             accuracy, history["class_accuracy"] = evaluate(net, data, args.precision)
@@ -287,7 +296,7 @@ def fit(net, data, sizes, args, subset=None, hold=None, batchnorm="train", watch
                 f"left {spent / epoch * (args.epochs - epoch):.0f} s  {args.out}",
                 flush=True,
             )
-    return history | {"seconds": {Path(sys.argv[0]).stem: time.perf_counter() - start}}
+    return history | {"seconds": time.perf_counter() - start}
 
 
 def training_step(net, data, logits, args, hold):
@@ -297,7 +306,8 @@ def training_step(net, data, logits, args, hold):
     """
     held = [layer.weight for layer in prunable(net).values() if hold and (layer.weight == 0).any()]
     masks = [(weight != 0).float() for weight in held]
-    optimizer = torch.optim.Adam(net.parameters(), lr=args.lr, fused=True)
+    on_gpu = logits.device.type == "cuda"
+    optimizer = torch.optim.Adam(net.parameters(), lr=args.lr, fused=True, capturable=on_gpu)
 
     def step(batch):
         with autocast(logits.device, args.precision):
@@ -307,10 +317,47 @@ def training_step(net, data, logits, args, hold):
         optimizer.step()
         with torch.no_grad():
             logits.index_copy_(0, batch, output.float())
-            if held:
-                torch._foreach_mul_(held, masks)
+            for weight, mask in zip(held, masks):
+                weight.mul_(mask)
 
-    return step
+    return graphed(step, net, optimizer, args.batch_size) if on_gpu else step
+
+
+def graphed(step, net, optimizer, batch_size):
+    """`step` recorded as one CUDA graph and replayed for every full batch: Python launches it too slowly by far.
+
+    A smaller last batch is stepped eagerly; so is every batch, with a line that says why, if recording fails.
+    """
+    batch = torch.zeros(batch_size, dtype=torch.int64, device=next(net.parameters()).device)
+    state = net.state_dict()
+    initial = {name: tensor.clone() for name, tensor in state.items()}
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # the first steps allocate memory and choose kernels, which a recording must not
+        for _ in range(3):
+            step(batch)
+    torch.cuda.current_stream().wait_stream(side)
+    for name, tensor in state.items():  # those steps trained: put everything back, in place
+        tensor.copy_(initial[name])
+    for moments in optimizer.state.values():
+        for tensor in moments.values():
+            tensor.zero_()
+    optimizer.zero_grad()
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            step(batch)
+    except RuntimeError as error:
+        print(f"no CUDA graph, every step is launched from Python: {first_line(error)}", flush=True)
+        return step
+
+    def replay(samples):
+        if len(samples) < batch_size:
+            return step(samples)
+        batch.copy_(samples)
+        graph.replay()
+
+    return replay
 
 
 # --------------------------------------------------------------------------------------------------------- files
@@ -332,13 +379,25 @@ def replacing(path):
         partial.unlink(missing_ok=True)
 
 
-def save(path, net, args, history):
-    """Write a checkpoint, a plain dict; `args` is {step: its flags} of every step from the scores to this one."""
+HISTORY = ("accuracy", "class_accuracy", "loss", "seconds")
+
+
+def save(path, net, args, history, before=None):
+    """Write a checkpoint, a plain dict: `history` and `args`, {step: its flags}, are of the step that made it.
+
+    before: the checkpoint that the step began with, whose args are kept, and whose history becomes part of "earlier",
+    {step: its history}.
+    """
+    earlier = {}
+    if before:
+        earlier = before["earlier"] | {list(before["args"])[-1]: {key: before[key] for key in HISTORY}}
+        args = before["args"] | args
     versions = {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "numpy")}
     checkpoint = {
         "model": {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()},
         "args": args,
-        **history,
+        **{key: history[key] for key in HISTORY},
+        "earlier": earlier,
         "versions": {"python": platform.python_version(), **versions},
         "device": device_name(next(net.parameters()).device),
     }
@@ -352,7 +411,7 @@ def read(path):
         checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         fail(f"cannot read the checkpoint {path} ({first_line(error)})")
-    if not isinstance(checkpoint, dict) or not {"model", "args", "accuracy"} <= checkpoint.keys():
+    if not isinstance(checkpoint, dict) or not {"model", "args", "earlier", *HISTORY} <= checkpoint.keys():
         fail(f"{path} is not a checkpoint of this suite")
     return checkpoint
 
@@ -400,9 +459,8 @@ def device_name(device):
     if device.type != "cpu":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] \
-        if cpuinfo.exists() else []
-    name = names[0] if names else platform.processor() or platform.machine()
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}, threads {torch.get_num_threads()}"
 
 
@@ -420,18 +478,20 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--model", required=True, help="fcnet, lenet or a torchvision classification model")
 
     def add_device_flags(self):
-        self.add_argument("--data", default="data", metavar="DIR", help="folder of the data sets (default: %(default)s)")
+        self.add_argument("--data", default="data", metavar="DIR", help="folder of the data sets (default: data)")
         self.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda if there is one, else cpu)")
-        self.add_argument("--threads", type=positive(int), help="CPU threads; bits depend on it (default: one per core)")
         self.add_argument(
-            *("--precision",), choices=["fp32", "bf16"], default="fp32", help="bf16 is autocast (default: %(default)s)"
+            "--threads", type=positive(int), help="CPU threads; bits depend on it (default: one per core)"
+        )
+        self.add_argument(
+            "--precision", choices=["fp32", "bf16"], default="fp32", help="bf16: autocast (default: fp32)"
         )
 
     def add_training_flags(self):
-        self.add_argument("--seed", type=natural, default=0, help="initial weights and shuffling (default: %(default)s)")
-        self.add_argument("--epochs", type=positive(int), default=10, help="passes over the data (default: %(default)s)")
-        self.add_argument("--batch-size", type=positive(int), default=64, help="samples a step (default: %(default)s)")
-        self.add_argument("--lr", type=positive(float), default=1e-3, help="Adam's learning rate (default: %(default)s)")
+        self.add_argument("--seed", type=natural, default=0, help="of initial weights and shuffling (default: 0)")
+        self.add_argument("--epochs", type=natural, default=10, help="passes over the samples (default: 10)")
+        self.add_argument("--batch-size", type=positive(int), default=64, help="samples in a step (default: 64)")
+        self.add_argument("--lr", type=positive(float), default=1e-3, help="Adam's learning rate (default: 1e-3)")
 
     def start(self, *outputs):
         """Parse the command line, check that each flag named in `outputs` can be written, set up torch."""
@@ -442,6 +502,8 @@ class Parser(argparse.ArgumentParser):
         try:
             args.device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
             torch.empty(0, device=args.device)
+            if args.device.type == "cuda":
+                torch.cuda.set_device(args.device)
         except (RuntimeError, AssertionError) as error:
             self.error(f"argument --device: {args.device} cannot be used ({first_line(error)})")
         torch.set_num_threads(args.threads or torch.get_num_threads())
@@ -460,6 +522,12 @@ def positive(kind):
 
     parse.__name__ = kind.__name__  # argparse: "invalid int value"
     return parse
+
+
+def share(text):
+    if not 0 < float(text) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return float(text)
 
 
 def natural(text):
@@ -490,6 +558,7 @@ def main():
     parser = Parser(__doc__)
     parser.add_network_flags()
     parser.add_argument("--subset", metavar="IN.npy", help="train on these samples, int64 [M] (default: on all)")
+    parser.add_argument("--share", type=share, default=1.0, help="share of the samples in an epoch (default: all)")
     parser.add_training_flags()
     parser.add_device_flags()
     parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write")
@@ -503,8 +572,8 @@ def main():
     if earlier and earlier["forget"]["data"] != data.facts["data"]:
         fail(f"{args.subset} was chosen from other data than {args.data}/{args.dataset}.pt; score and select again")
     net = build(args.model, args.dataset, args.seed).to(args.device)
-    history = fit(net, data, sizes, args, subset)
-    samples = len(data.train_labels) if subset is None else len(subset)
+    history = fit(net, data, sizes, args, subset, args.share)
+    samples = round(args.share * (len(data.train_labels) if subset is None else len(subset)))
     save(args.out, net, earlier | {"train": flags(args, data) | {"samples": samples}}, history)
 
 
