@@ -72,7 +72,7 @@ smoke:  ## the whole method on 5,000 embedded digits in a minute: FCNet, no down
 
 .PHONY: test
 test: $$(pytest)  ## the test suite
-	$(PYTHON) -m pytest tests
+	$(PYTHON) -m pytest -q -rs tests
 
 .PHONY: table1
 table1 table1-%: DATASET = CIFAR100
@@ -107,8 +107,8 @@ order    = --order $(firstword $(subst -, ,$(set))) --ratio $(lastword $(subst -
 prune    = --ratio $(patsubst p%,%,$(word 6,$(field)))
 set      = $(word 5,$(field))
 epochs   = --epochs $(if $(filter none/dense.pt,$(set)/$(@F)),0,$(EPOCHS))
-train    = $(seed) $(epochs) $(FLAGS)
-samples  = $(if $(filter matched-%,$(set)),--share $(set:matched-%=%),$(if $<,--subset $<))
+train    = $(strip $(seed) $(epochs) $(FLAGS))
+samples  = $(if $(filter matched-%,$(set)),--share $(set:matched-%=%) ,$(if $<,--subset $< ))
 subset   = $(if $(filter none matched-%,$(*F)),,$(RUNS)/$*/subset.npy)
 run      = --data $(DATA) --threads $(THREADS)
 setting  = $(or $($(1)-$(protocol)),$(error $@: no protocol $(protocol), only paper and released))
@@ -123,7 +123,7 @@ $(RUNS)/%/subset.npy: $(RUNS)/$$(*D)/forget.npy | $$(venv)
 	$(PYTHON) select.py --scores $< $(order) $(seed) --out $@
 
 $(RUNS)/%/dense.pt: $$(subset) | $$(venv)
-	$(PYTHON) train.py $(network) $(strip $(samples) $(train)) $(run) --out $@
+	$(PYTHON) train.py $(network) $(samples)$(train) $(run) --out $@
 
 $(RUNS)/%/pruned.pt: $(RUNS)/$$(*D)/dense.pt | $$(venv)
 	$(PYTHON) prune.py --in $< $(prune) $(run) --out $@

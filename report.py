@@ -62,7 +62,8 @@ def load_cell(path):
         seed=origin["seed"],
         accuracy=checkpoint["accuracy"][-1],
         common=common,
-        seconds={step: past["seconds"] for step, past in checkpoint["earlier"].items()} | {"finetune": checkpoint["seconds"]},
+        seconds={step: past["seconds"] for step, past in checkpoint["earlier"].items()}
+        | {"finetune": checkpoint["seconds"]},
         machine=f"{checkpoint['device']}  {versions}",
     )
 

@@ -23,6 +23,7 @@ if __name__ == "select":
 
 else:
     import argparse
+    import contextlib
     import json
     import os
     import sys
@@ -99,7 +100,8 @@ else:
                 os.fsync(file.fileno())
             os.replace(partial, path)
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink()
             fail(f"cannot write {path} ({error.strerror})")
 
     def ratio(text):

@@ -116,9 +116,9 @@ def pack(name, path):
         torch.save(packed, file)
 
 
-def pixels(images):
-    """uint8 [B, C, H, W] to float32 in [-1, 1]: mean 0.5 and std 0.5 per channel, as the authors have it."""
-    return images.float().div_(127.5).sub_(1)
+def pixels(images, dtype=torch.float32):
+    """uint8 [B, C, H, W] to numbers in [-1, 1]: mean 0.5 and std 0.5 per channel, as the authors have it."""
+    return images.to(dtype).div_(127.5).sub_(1)
 
 
 # ------------------------------------------------------------------------------------------------------ networks
@@ -305,18 +305,18 @@ def training_step(net, data, logits, args, hold):
     Nothing in it waits for the device: loss and accuracy of an epoch are worked out from the logits at its end.
     """
     held = [layer.weight for layer in prunable(net).values() if hold and (layer.weight == 0).any()]
-    masks = [(weight != 0).float() for weight in held]
+    masks = [(weight != 0).to(weight.dtype) for weight in held]
     on_gpu = logits.device.type == "cuda"
     optimizer = torch.optim.Adam(net.parameters(), lr=args.lr, fused=True, capturable=on_gpu)
 
     def step(batch):
         with autocast(logits.device, args.precision):
-            output = net(pixels(data.train_images.index_select(0, batch)))
+            output = net(pixels(data.train_images.index_select(0, batch), logits.dtype)).to(logits.dtype)
         optimizer.zero_grad()
-        F.cross_entropy(output.float(), data.train_labels.index_select(0, batch)).backward()
+        F.cross_entropy(output, data.train_labels.index_select(0, batch)).backward()
         optimizer.step()
         with torch.no_grad():
-            logits.index_copy_(0, batch, output.float())
+            logits.index_copy_(0, batch, output)
             for weight, mask in zip(held, masks):
                 weight.mul_(mask)
 

@@ -1,0 +1,75 @@
+"""What the tests share: they run the real command lines on the embedded digits and on a small CIFAR-shaped file."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)  # two threads beside another busy process are many times slower than one
+
+ROOT = Path(__file__).resolve().parent.parent
+DIGITS = ROOT / "tests" / "data"
+sys.path.insert(0, str(ROOT))  # where pytest's own start-up did not put it
+
+
+def start(*command, cwd=ROOT, **kwargs):
+    """A process; a script's name as the first word is run with this Python."""
+    words = [str(word) for word in command]
+    if words[0].endswith(".py"):
+        words = [sys.executable, str(ROOT / words[0]), *words[1:]]
+    return subprocess.Popen(words, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
+
+
+def run(*command, **kwargs):
+    """What the command printed; fails the test with its stderr if it did not succeed."""
+    process = start(*command, **kwargs)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return out
+
+
+def clean_environment():
+    """This one without what a `make test` around it put there."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key != "MFLAGS"}
+
+
+def make(*goals, **kwargs):
+    """What `make` printed, with this Python as its PYTHON."""
+    return run("make", f"PYTHON={sys.executable}", *goals, env=clean_environment(), **kwargs)
+
+
+def make_chain(folder):
+    """Write every file of the method into `folder`: FCNet, three epochs a step, one thread."""
+    usual = ("--data", DIGITS, "--threads", 1, "--device", "cpu")
+    network = ("--dataset", "MNIST", "--model", "fcnet", "--epochs", 3, *usual)
+    run("forget.py", *network, "--scores", "forget.npy", "--correct", "correct.npy", "--out", "full.pt", cwd=folder)
+    run("select.py", "--scores", "forget.npy", "--order", "low", "--ratio", 0.1, "--out", "low.npy", cwd=folder)
+    run("train.py", *network, "--subset", "low.npy", "--out", "dense.pt", cwd=folder)
+    run("prune.py", "--in", "dense.pt", "--ratio", 0.8, *usual, "--out", "pruned.pt", cwd=folder)
+    for mask in ("hold", "release"):
+        tune = ("--in", "pruned.pt", "--mask", mask, "--epochs", 1, "--out", f"{mask}.pt")
+        run("finetune.py", *tune, *usual, cwd=folder)
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chain")
+    make_chain(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cifar(tmp_path_factory):
+    """A folder with a CIFAR100.pt of 200 + 100 random images."""
+    folder = tmp_path_factory.mktemp("cifar")
+    random = np.random.default_rng(0)
+    packed = {}
+    for split, size in (("train", 200), ("test", 100)):
+        packed[f"{split}_images"] = torch.from_numpy(random.integers(0, 256, (size, 3, 32, 32), dtype=np.uint8))
+        packed[f"{split}_labels"] = torch.arange(size) % 100
+    torch.save(packed, folder / "CIFAR100.pt")
+    return folder

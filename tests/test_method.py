@@ -1,0 +1,218 @@
+"""Scores, coresets, masks and fine-tuning against brute force and against torch's own pruning."""
+
+import json
+import runpy
+
+import forget
+import numpy as np
+import pytest
+import torch
+import train
+from conftest import DIGITS, ROOT, make_chain, run
+from torch.nn.utils import prune as torch_prune
+
+select = runpy.run_path(str(ROOT / "select.py"))["select"]
+
+
+def tensors(path):
+    return torch.load(path, weights_only=True)["model"]
+
+
+# ------------------------------------------------------------------------------------------------- forgetting
+
+
+@pytest.mark.parametrize(
+    "answers, forgotten, flipped, toneva",  # the true class is 1
+    [
+        ("1111", 0, 0, 0),
+        ("0000", 0, 0, 4),
+        ("0231", 0, 3, 0),
+        ("1010", 2, 3, 2),
+        ("0101", 1, 3, 1),
+        ("1202", 1, 3, 1),
+        ("1100", 1, 1, 1),
+        ("0202", 0, 3, 4),
+    ],
+)
+def test_score_of_a_hand_made_sequence(answers, forgotten, flipped, toneva):
+    predictions = np.array([[int(answer)] for answer in answers])
+    for events, expected in (("forgotten", forgotten), ("flipped", flipped), ("toneva", toneva)):
+        assert forget.score(predictions, predictions == 1, events).tolist() == [expected]
+
+
+def test_scores_are_the_brute_force_count(chain):
+    correct, scores = np.load(chain / "correct.npy"), np.load(chain / "forget.npy")
+    assert correct.dtype == bool and correct.shape == (3, 4000) and scores.dtype == np.int64
+    for history, score in zip(correct.T, scores, strict=True):
+        events = 0
+        for before, after in zip(history, history[1:]):
+            if before and not after:
+                events += 1
+        assert score == events
+    assert len(set(scores.tolist())) > 1
+
+
+def test_correct_is_of_the_network_that_is_left(chain):
+    """The last row of correct.npy, evaluated again by plain torch from the checkpoint."""
+    packed = torch.load(DIGITS / "MNIST.pt", weights_only=True)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 256), torch.nn.ReLU(), torch.nn.Linear(256, 10))
+    net.load_state_dict(tensors(chain / "full.pt"))
+    right = net((packed["train_images"] / 255 - 0.5) / 0.5).argmax(1) == packed["train_labels"]
+    assert (right.numpy() != np.load(chain / "correct.npy")[-1]).sum() <= 2  # rounding, on the border of two classes
+    right = net((packed["test_images"] / 255 - 0.5) / 0.5).argmax(1) == packed["test_labels"]
+    checkpoint = torch.load(chain / "full.pt", weights_only=True)
+    assert checkpoint["accuracy"][-1] == pytest.approx(100 * right.double().mean().item(), abs=0.2)
+    assert checkpoint["accuracy"][-1] == pytest.approx(sum(checkpoint["class_accuracy"]) / 10)  # 100 of every class
+    assert len(checkpoint["accuracy"]) == 4 and len(checkpoint["loss"]) == 3
+
+
+def test_scores_of_the_authors_program_are_binomial_noise(tmp_path):
+    """Flips at shuffled positions count agreements of strangers: Binomial(T - 1, 1 - sum p_c^2), here p_c = 0.1."""
+    settings = ("--events", "flipped", "--positions", "shuffled", "--epochs", 4, "--data", DIGITS, "--threads", 1)
+    outputs = ("--scores", "forget.npy", "--correct", "correct.npy", "--out", "full.pt")
+    run("forget.py", "--dataset", "MNIST", "--model", "fcnet", *settings, *outputs, cwd=tmp_path)
+    scores = np.load(tmp_path / "forget.npy")
+    share = np.bincount(scores, minlength=4) / len(scores)
+    assert share == pytest.approx([0.1**3, 3 * 0.9 * 0.1**2, 3 * 0.9**2 * 0.1, 0.9**3], abs=0.025)
+
+
+# --------------------------------------------------------------------------------------------------- coresets
+
+
+@pytest.mark.parametrize("ratio", [0.001, 0.1, 0.25, 0.5, 1])
+def test_coreset_has_the_lowest_or_highest_scores(ratio):
+    scores = np.random.default_rng(0).integers(0, 4, 1001)
+    for order, sign in (("low", 1), ("high", -1)):
+        chosen = select(scores, order, ratio, 0)
+        assert len(chosen) == len(set(chosen.tolist())) == round(ratio * 1001) and chosen.dtype == np.int64
+        assert sorted(sign * scores[chosen]) == sorted(sign * scores)[: len(chosen)]
+    assert len(set(select(scores, "random", ratio, 0).tolist())) == round(ratio * 1001)
+
+
+@pytest.mark.parametrize("order", ["low", "high", "random"])
+def test_ties_are_broken_by_the_seed_and_never_by_index(order):
+    ties = np.zeros(20)
+    counts = np.bincount(np.concatenate([select(ties, order, 0.5, seed) for seed in range(1000)]), minlength=20)
+    assert abs(counts - 500).max() < 5 * np.sqrt(1000 * 0.5 * 0.5)
+    assert np.array_equal(select(ties, order, 0.5, 3), select(ties, order, 0.5, 3))
+
+
+def test_smaller_coreset_is_part_of_the_larger():
+    scores = np.random.default_rng(0).integers(0, 4, 1000)
+    for order in ("low", "high", "random"):
+        assert set(select(scores, order, 0.1, 0)) < set(select(scores, order, 0.2, 0))
+
+
+def test_select_tells_what_it_chose(chain):
+    out = run("select.py", "--scores", "forget.npy", "--order", "high", "--ratio", 0.1, "--out", "h.npy", cwd=chain)
+    scores, correct, chosen = (np.load(chain / f"{name}.npy") for name in ("forget", "correct", "h"))
+    never = ~correct.any(0)
+    labels = torch.load(DIGITS / "MNIST.pt", weights_only=True)["train_labels"].numpy()[chosen]
+    cut = scores[chosen].min()
+    assert f"400 of 4000 samples  scores {cut} to {scores.max()}  " in out
+    assert f"{(scores[chosen] == cut).sum()} of the {(scores == cut).sum()} that score {cut}" in out
+    assert f"a class has {np.bincount(labels).min()} to {np.bincount(labels).max()}, mean 40.0" in out
+    assert f"{never[chosen].sum()} of the {never.sum()} never learned" in out
+    steps = json.loads((chain / "h.npy").read_bytes().splitlines()[-1])  # what `tail -n1` shows
+    assert steps["select"] == {"order": "high", "ratio": 0.1, "seed": 0} and steps["forget"]["events"] == "forgotten"
+
+
+# ----------------------------------------------------------------------------------------- pruning, fine-tuning
+
+
+@pytest.mark.parametrize("ratio", [0, 0.123, 0.4, 0.8])
+def test_mask_is_that_of_l1_unstructured(chain, tmp_path, ratio):
+    run("prune.py", "--in", chain / "dense.pt", "--ratio", ratio, "--data", DIGITS, "--out", tmp_path / "pruned.pt")
+    before, after = tensors(chain / "dense.pt"), tensors(tmp_path / "pruned.pt")
+    for name in before:
+        expected = before[name]
+        if name.endswith("weight"):
+            layer = torch.nn.Linear(*expected.shape[::-1])
+            layer.weight.data = expected.clone()
+            expected = torch_prune.l1_unstructured(layer, "weight", round(ratio * expected.numel())).weight.detach()
+        assert torch.equal(after[name], expected), name
+
+
+def test_hold_keeps_zeros_and_release_lets_them_grow(chain):
+    pruned, held, released = (tensors(chain / f"{name}.pt") for name in ("pruned", "hold", "release"))
+    for name in ("1.weight", "3.weight"):
+        zero = pruned[name] == 0
+        assert zero.double().mean() == pytest.approx(0.8, abs=1e-3)
+        assert torch.equal(held[name] == 0, zero)
+        assert (released[name][zero] != 0).double().mean() > 0.5  # a hidden unit that is never active stays
+        assert not torch.equal(held[name], pruned[name])
+
+
+def test_checkpoint_tells_all_steps_before_it(chain):
+    checkpoint = torch.load(chain / "hold.pt", weights_only=True)
+    assert list(checkpoint["args"]) == ["forget", "select", "train", "prune", "finetune"]
+    assert list(checkpoint["earlier"]) == ["train", "prune"]
+    assert checkpoint["accuracy"][0] == checkpoint["earlier"]["prune"]["accuracy"][-1]
+    assert checkpoint["earlier"]["train"]["accuracy"][-1] == torch.load(chain / "dense.pt")["accuracy"][-1]
+    assert "threads 1" in checkpoint["device"]
+
+
+def test_same_initial_weights_within_a_seed(chain, tmp_path):
+    """--epochs 0 leaves the initial weights; they are those that plain torch draws from the seed."""
+    network = ("--dataset", "MNIST", "--model", "fcnet", "--seed", 5, "--epochs", 0, "--data", DIGITS)
+    run("train.py", *network, "--subset", chain / "low.npy", "--out", tmp_path / "low.pt")
+    torch.manual_seed(5)
+    first, second = torch.nn.Linear(784, 256), torch.nn.Linear(256, 10)
+    left = tensors(tmp_path / "low.pt")
+    assert torch.equal(left["1.weight"], first.weight) and torch.equal(left["3.bias"], second.bias)
+
+
+def test_share_goes_on_where_the_last_epoch_stopped(monkeypatch):
+    seen = []
+    data = train.Data("MNIST", *train.load("MNIST", DIGITS)[1:])
+    args = train.argparse.Namespace(lr=1e-3, precision="fp32", batch_size=64, seed=0, epochs=4, out="")
+    monkeypatch.setattr(train, "training_step", lambda *_: seen.append)
+    train.fit(train.build("fcnet", "MNIST", 0), data, {}, args, share=0.3)
+    assert [len(batch) for batch in seen] == 4 * (18 * [64] + [48])
+    samples = torch.cat(seen)
+    assert len(samples[:3600].unique()) == 3600 and len(samples[3600:].unique()) == 1200
+
+
+# ------------------------------------------------------------------------------------------------- determinism
+
+
+def test_same_flags_same_bits(chain, tmp_path):
+    make_chain(tmp_path)
+    for path in chain.glob("*.npy"):
+        if (tmp_path / path.name).exists():
+            assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+    for path in tmp_path.glob("*.pt"):
+        ours, theirs = (torch.load(folder / path.name, weights_only=True) for folder in (tmp_path, chain))
+        for part in ("model", "args", "accuracy", "class_accuracy", "loss", "device"):
+            if part == "model":
+                assert all(torch.equal(ours[part][name], theirs[part][name]) for name in theirs[part]), path.name
+            else:
+                assert ours[part] == theirs[part], path.name
+    assert len(list(tmp_path.glob("*.pt"))) == 5
+
+
+def test_resnet18_runs_every_step(cifar, tmp_path):
+    usual = ("--data", cifar, "--batch-size", 50)
+    train_flags = ("--epochs", 1, *usual)
+    network = ("--dataset", "CIFAR100", "--model", "resnet18", *train_flags, "--seed", 3)
+    out = ("--scores", "forget.npy", "--correct", "correct.npy", "--out", "full.pt")
+    run("forget.py", *network, "--batchnorm", "frozen", *out, cwd=tmp_path)
+    run("select.py", "--scores", "forget.npy", "--order", "random", "--ratio", 0.5, "--out", "half.npy", cwd=tmp_path)
+    run("train.py", *network, "--subset", "half.npy", "--out", "dense.pt", cwd=tmp_path)
+    told = run("prune.py", "--in", "dense.pt", "--ratio", 0.6, "--data", cifar, "--out", "pruned.pt", cwd=tmp_path)
+    run("finetune.py", "--in", "pruned.pt", *train_flags, "--out", "finetuned.pt", cwd=tmp_path)
+    full, dense, pruned, tuned = (tensors(tmp_path / f"{n}.pt") for n in ("full", "dense", "pruned", "finetuned"))
+    first = train.build("resnet18", "CIFAR100", 3).state_dict()
+    assert all((full[name] == 0).all() for name in full if name.endswith("running_mean"))  # frozen
+    assert not any((dense[name] == 0).all() for name in dense if name.endswith("running_mean"))
+    last = "layer4.1.conv2.weight"  # of its 3 x 3 taps only the middle one ever meets a pixel
+    same = dense[last] == first[last]
+    assert same.sum() == 512 * 512 * 8 and not same[:, :, 1, 1].any()
+    weights = [name for name in pruned if name.endswith("weight") and pruned[name].ndim > 1]
+    assert (
+        sum(pruned[name].numel() for name in weights) == 11_218_112
+    )  # 11,689,512, less 900 classes, BatchNorm and bias
+    for name in weights:
+        assert (pruned[name] == 0).sum() == round(0.6 * pruned[name].numel())
+        assert torch.equal(tuned[name] == 0, pruned[name] == 0)
+    assert "of 11218112 weights are zero, 60.00 %; of the " in told
