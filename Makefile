@@ -74,6 +74,10 @@ smoke:  ## the whole method on 5,000 embedded digits in a minute: FCNet, no down
 test: $$(pytest)  ## the test suite
 	$(PYTHON) -m pytest -q -rs tests
 
+.PHONY: bench
+bench: | $$(venv)  ## training speed against the usual PyTorch loop, and what make table1 takes
+	$(PYTHON) tests/bench.py
+
 .PHONY: table1
 table1 table1-%: DATASET = CIFAR100
 table1 table1-%: MODEL = resnet18

@@ -6,7 +6,7 @@
 authors' released program did: pruned weights train like any other and grow back.
 """
 
-from train import Parser, fit, flags, prunable, restore, save
+from train import Parser, fail, fit, flags, prunable, restore, save, sparsity
 
 
 def main():
@@ -24,13 +24,16 @@ def main():
     args = parser.start("out")
 
     checkpoint, net, data, sizes = restore(vars(args)["in"], args)
-    pruned = [(layer, layer.weight == 0) for layer in prunable(net).values()]
+    zeros = {name: layer.weight == 0 for name, layer in prunable(net).items()}
     history = fit(net, data, sizes, args, hold=args.mask == "hold")
-    zeros, still = sum(int(mask.sum()) for _, mask in pruned), sum(int((la.weight[m] == 0).sum()) for la, m in pruned)
-    if args.mask == "hold":
-        assert still == zeros, f"{zeros - still} pruned weights grew back"
-    print(f"finetune {still} of {zeros} pruned weights are still zero (--mask {args.mask})  {args.out}")
-    save(args.out, net, {"finetune": flags(args, data)}, history, checkpoint)
+    total = sum(int(zero.sum()) for zero in zeros.values())
+    still = sum(int((layer.weight[zeros[name]] == 0).sum()) for name, layer in prunable(net).items())
+    if args.mask == "hold" and still < total:
+        fail(
+            f"{total - still} pruned weights are no longer zero, which is a defect of this program; nothing was written"
+        )
+    print(f"finetune {still} of {total} pruned weights are still zero (--mask {args.mask})  {args.out}")
+    save(args.out, net, {"finetune": flags(args, data) | sparsity(net, sizes)}, history, checkpoint)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import argparse
 import time
 
 import torch
-from train import Parser, cropped, evaluate, live_taps, prunable, restore, save
+from train import Parser, cropped, evaluate, live, prunable, restore, save, sparsity
 
 
 def smallest(weight, ratio):
@@ -19,16 +19,6 @@ def smallest(weight, ratio):
     pruned = torch.zeros(weight.numel(), dtype=torch.bool)
     pruned[weight.abs().flatten().topk(round(ratio * weight.numel()), largest=False).indices] = True
     return pruned.view_as(weight)
-
-
-def live(net, sizes):
-    """{layer name: bool, shaped like its weight}: True for the weights that can get a gradient at this image size."""
-    masks = {}
-    for name, layer in prunable(net).items():
-        masks[name] = torch.ones_like(layer.weight, dtype=torch.bool)
-        if name in sizes:
-            masks[name].zero_()[(..., *live_taps(layer, *sizes[name]))] = True
-    return masks
 
 
 def ratio(text):
@@ -47,8 +37,7 @@ def main():
 
     start = time.perf_counter()
     checkpoint, net, data, sizes = restore(vars(args)["in"], args)
-    alive = live(net, sizes)
-    counts = {"weights": 0, "zeros": 0, "live": 0, "live_zeros": 0}
+    masks = live(net, sizes)
     for name, layer in prunable(net).items():
         weight, before = layer.weight.data, (layer.weight == 0).double().mean()
         weight[smallest(weight.cpu(), args.ratio).to(weight.device)] = 0
@@ -56,12 +45,11 @@ def main():
         print(
             f"prune    {name or args.model:24} {' x '.join(map(str, weight.shape)):18} sparsity "
             f"{100 * before:.2f} -> {100 * zero.double().mean():.2f} %  "
-            f"live {100 * zero[alive[name]].double().mean():.2f} %"
+            f"live {100 * zero[masks[name]].double().mean():.2f} %"
         )
-        for key, value in zip(counts, (zero.numel(), zero.sum(), alive[name].sum(), (zero & alive[name]).sum())):
-            counts[key] += int(value)
     with cropped(net, sizes):
         accuracy, class_accuracy = evaluate(net, data, args.precision)
+    counts = sparsity(net, sizes)
     share = counts["zeros"] / counts["weights"], counts["live_zeros"] / counts["live"]
     print(
         f"prune    total {counts['zeros']} of {counts['weights']} weights are zero, {100 * share[0]:.2f} %; of the "

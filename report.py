@@ -1,243 +1,795 @@
-"""The paper's Table 1 from the files of any runs, with the published numbers beside it.
+"""The paper's Table 1 and Figures 1 and 2 from the files of any runs, with the statistics that the paper asks for.
 
     python report.py table runs/paper/CIFAR100/resnet18/seed*/*/p*/finetuned.pt --format markdown
+    python report.py figure1 tests/results/lenet-mnist-paper.csv --out figure1.svg
 
-Every number is the test accuracy after the last epoch of fine-tuning. Differences are paired: within a seed, all
-networks start from the same initial weights and are fine-tuned on the same order of samples.
+Every number is the test accuracy after the last epoch of fine-tuning, in %. Differences are paired: within a seed, all
+networks start from the same initial weights and are fine-tuned on the same order of samples. A csv that `report.py
+cells` wrote stands for the checkpoints it was made from. Figures need matplotlib.
 """
 
 import csv
 import io
+import itertools
+import json
+import math
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from train import DATASETS, Parser, claim, fail, read, replacing
+import numpy as np
 
-PROTOCOLS = {
-    "paper": {"events": "forgotten", "positions": "fixed", "batchnorm": "train", "mask": "hold"},
-    "released": {"events": "flipped", "positions": "shuffled", "batchnorm": "frozen", "mask": "release"},
+from train import DATASETS, Parser, cropped, evaluate, fail, first_line, read, replacing, restore, sparsity
+
+SETTINGS = ("events", "positions", "batchnorm", "mask")
+PROTOCOLS = {  # the values of SETTINGS; in between, each departure of the authors' program alone
+    "paper": ("forgotten", "fixed", "train", "hold"),
+    "shuffled": ("forgotten", "shuffled", "train", "hold"),
+    "flipped": ("flipped", "fixed", "train", "hold"),
+    "frozen": ("forgotten", "fixed", "frozen", "hold"),
+    "unheld": ("forgotten", "fixed", "train", "release"),
+    "released": ("flipped", "shuffled", "frozen", "release"),
 }
+ORDERS = ("low", "high", "random", "matched", "none")  # as tables and figures show them, after base
+COLOURS = dict(zip(("base", *ORDERS), ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#999999")))  # Okabe-Ito
 PUBLISHED = Path(__file__).parent / "tests" / "data" / "published_accuracies.csv"
 
 
-class Cell(NamedTuple):
-    """What the report needs of one finetuned.pt."""
+# ---------------------------------------------------------------------------------------------------------- cells
 
-    order: str  # base, low, high or random
-    data_ratio: float
+
+class Cell(NamedTuple):
+    """One finetuned.pt, and one line of the csv that stands for it. "" is a setting that this cell does not depend on."""
+
+    dataset: str
+    model: str
+    train_size: int
+    test_size: int
+    data: str  # digest
+    events: str
+    positions: str
+    batchnorm: str
+    mask: str
+    epochs: str
+    tune_epochs: str
+    lr: str
+    batch_size: str
+    precision: str
+    order: str  # base, or one of ORDERS
+    data_ratio: float  # 1 for base, 0 for none
     prune_ratio: float
     seed: int
-    accuracy: float  # %, on the test set, after the last epoch
-    common: dict  # what all files of a table must agree in
-    seconds: dict
-    machine: str
+    dense: float  # % after the first training
+    worst_class: float  # % of that network's worst class
+    class_sd: float  # standard deviation of its accuracy over classes, in percentage points
+    curve: str  # % after pruning, and after every epoch of fine-tuning
+    trained: int  # samples times epochs, of both trainings
+    parameters: int
+    nonzero: int  # parameters less the pruned weights that are zero
+    live: int  # prunable weights that can get a gradient
+    live_nonzero: int
+    first_seconds: float  # of the first training, which cells of several prune ratios share
+    seconds: float  # of pruning and fine-tuning
+    device: str
+    versions: str
+
+    @property
+    def key(self):
+        return self.order, self.data_ratio, self.prune_ratio, self.seed
+
+    @property
+    def accuracies(self):
+        return [float(accuracy) for accuracy in self.curve.split()]
+
+    @property
+    def accuracy(self):
+        return self.accuracies[-1]
+
+
+AGREE = Cell._fields[: Cell._fields.index("order")]  # what all cells of a table must agree in
 
 
 def load_cell(path):
     """The Cell of a checkpoint; exits with one line if finetune.py did not write it."""
     checkpoint = read(path)
-    args = checkpoint["args"]
+    args, earlier = checkpoint["args"], checkpoint["earlier"]
     if not {"prune", "finetune"} <= args.keys():
         fail(f"{path} is not the output of finetune.py")
-    origin, forget, finetune = args.get("train") or args["forget"], args.get("forget", {}), args["finetune"]
-    if "samples" in origin and origin["samples"] < origin["train_size"] and "select" not in args:
+    first = "train" if "train" in args else "forget"
+    origin, forget, tune = args[first], args.get("forget", {}), args["finetune"]
+    order, ratio = "base", 1.0
+    if "select" in args:
+        order, ratio = args["select"]["order"], args["select"]["ratio"]
+    elif origin["epochs"] == 0:
+        order, ratio = "none", 0.0
+    elif origin.get("share", 1.0) < 1:
+        order, ratio = "matched", origin["share"]
+    elif origin.get("samples", origin["train_size"]) < origin["train_size"]:
         fail(f"{path}: its subset does not tell which order and ratio it is; make subsets with select.py")
-    settings = {key: forget.get(key, usual) for key, usual in PROTOCOLS["paper"].items()} | {"mask": finetune["mask"]}
-    protocol = next((name for name, known in PROTOCOLS.items() if known == settings), None)
-    common = {
-        "dataset": origin["dataset"],
-        "model": origin["model"],
-        "protocol": protocol or ", ".join(f"{key} {value}" for key, value in settings.items()),
-        "epochs": f"{origin['epochs']} and {finetune['epochs']}",
-        **{key: f"{origin[key]} and {finetune[key]}" for key in ("lr", "batch_size", "precision")},
-        **{key: origin[key] for key in ("train_size", "test_size", "data")},
-    }
-    versions = "  ".join(f"{name} {version}" for name, version in checkpoint["versions"].items())
+    by_class = earlier[first]["class_accuracy"]
+    same = {key: "" if order == "none" else origin[key] for key in ("lr", "batch_size", "precision")}
     return Cell(
-        order=args["select"]["order"] if "select" in args else "base",
-        data_ratio=args["select"]["ratio"] if "select" in args else 1.0,
+        **{key: origin[key] for key in ("dataset", "model", "train_size", "test_size", "data", "seed")},
+        **{key: forget.get(key, "") for key in SETTINGS[:3]},
+        mask=tune["mask"],
+        epochs="" if order == "none" else str(origin["epochs"]),
+        tune_epochs=str(tune["epochs"]),
+        **{key: str(tune[key]) if same[key] in ("", tune[key]) else f"{same[key]}, {tune[key]}" for key in same},
+        order=order,
+        data_ratio=ratio,
         prune_ratio=args["prune"]["ratio"],
-        seed=origin["seed"],
-        accuracy=checkpoint["accuracy"][-1],
-        common=common,
-        seconds={step: past["seconds"] for step, past in checkpoint["earlier"].items()}
-        | {"finetune": checkpoint["seconds"]},
-        machine=f"{checkpoint['device']}  {versions}",
+        dense=earlier[first]["accuracy"][-1],
+        worst_class=min(by_class),
+        class_sd=statistics.pstdev(by_class),
+        curve=" ".join(f"{accuracy:.6g}" for accuracy in checkpoint["accuracy"]),
+        trained=origin.get("samples", origin["train_size"]) * origin["epochs"] + tune["train_size"] * tune["epochs"],
+        parameters=tune["parameters"],
+        nonzero=tune["parameters"] - tune["zeros"],
+        live=tune["live"],
+        live_nonzero=tune["live"] - tune["live_zeros"],
+        first_seconds=earlier[first]["seconds"],
+        seconds=earlier["prune"]["seconds"] + checkpoint["seconds"],
+        device=checkpoint["device"],
+        versions="  ".join(f"{name} {version}" for name, version in checkpoint["versions"].items()),
     )
 
 
-def load_cells(paths):
-    """{(order, data ratio, prune ratio, seed): Cell}; exits if two files disagree or are the same cell."""
-    cells, origin = {}, {}
+def read_csv(path):
+    """The Cells of a csv that write_csv made."""
+    try:
+        with open(path, newline="") as file:
+            lines = list(csv.DictReader(file))
+        types = Cell.__annotations__
+        return [Cell(**{key: types[key](value) for key, value in line.items()}) for line in lines]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        fail(f"cannot read cells from {path} ({first_line(error)}); it must be a csv of `report.py cells`")
+
+
+def load_cells(paths, agree=AGREE):
+    """The Cells of checkpoints and csv files; exits if two disagree in a field of `agree`, or are the same cell."""
+    cells, known, seen = [], {}, {}
     for path in paths:
-        cell = load_cell(path)
-        first_path, first = next(((origin[key], cells[key]) for key in cells), (path, cell))
-        for key, value in cell.common.items():
-            if value != first.common[key]:
-                fail(f"{path} and {first_path} disagree in {key}: {value}, {first.common[key]}; report them apart")
-        key = cell[:4]
-        if key in cells:
-            fail(f"{path} and {origin[key]} are the same cell; give one of them")
-        cells[key], origin[key] = cell, path
-    return cells
+        for cell in read_csv(path) if path.endswith(".csv") else [load_cell(path)]:
+            for field in agree:
+                value, (known_value, known_path) = getattr(cell, field), known.get(field, ("", None))
+                if known_value == "":
+                    known[field] = value, path
+                elif value not in ("", known_value):
+                    fail(f"{path} and {known_path} disagree in {field}: {value}, {known_value}; report them apart")
+            name = cell.key + tuple(getattr(cell, field) for field in SETTINGS)
+            if name in seen:
+                fail(f"{path} and {seen[name]} have the same cell, {describe(cell)}; give one of them")
+            seen[name] = path
+            cells.append(cell)
+    return [cell._replace(**{field: known[field][0] for field in agree}) for cell in cells]
 
 
-def published(common):
-    """The authors' fine-tuned accuracies for this data set and model, {(order, data ratio, prune ratio): %}."""
+def describe(cell):
+    ratio = f"-{cell.data_ratio:g}" if cell.order not in ("base", "none") else ""
+    return f"{cell.order}{ratio}/p{cell.prune_ratio:g} seed {cell.seed}"
+
+
+def protocol(cell):
+    settings = tuple(getattr(cell, field) for field in SETTINGS)
+    known = [name for name, values in PROTOCOLS.items() if all(s in ("", v) for s, v in zip(settings, values))]
+    return known[0] if known else ", ".join(map(" ".join, zip(SETTINGS, settings)))
+
+
+def write_csv(rows):
+    """Lines of one csv from dicts of the same keys, or from Cells; numbers to their last digit, None as nothing."""
+    rows = [row if isinstance(row, dict) else row._asdict() for row in rows]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+# ----------------------------------------------------------------------------------------------------- statistics
+
+
+def t_quantile(df, confidence=0.95):
+    """t such that Student's t with df degrees of freedom lies in [-t, t] with that probability.
+
+    By bisection of the closed form for whole df (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+    """
+
+    def probability(t):
+        theta = math.atan(t / math.sqrt(df))
+        odd, cosine = df % 2, math.cos(theta)
+        term = total = (cosine if df > 1 else 0.0) if odd else 1.0
+        for j in range(3 if odd else 2, df - 1, 2):
+            term *= (j - 1) / j * cosine**2
+            total += term
+        total *= math.sin(theta)
+        return 2 / math.pi * (theta + total) if odd else total
+
+    low, high = 0.0, 1e6
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if probability(middle) < confidence else (low, middle)
+    return high
+
+
+def half_width(values, new_run=False):
+    """Half of the 95 % t interval of the mean of n values, or of the prediction interval of one new run; n >= 2."""
+    n = len(values)
+    return t_quantile(n - 1) * statistics.stdev(values) * math.sqrt(1 / n + new_run)
+
+
+def sign_flip_p(values):
+    """Exact two-sided p-value of the mean under flips of every value's sign: the share of the 2^n as far from 0."""
+    sums = np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums + value, sums - value])
+    observed = abs(math.fsum(values))
+    return float((np.abs(sums) >= observed - 1e-9 * max(1.0, observed)).mean())
+
+
+def holm(p_values):
+    """The p-values adjusted for their number (Holm, 1979), in the order given."""
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+# --------------------------------------------------------------------------------------------------------- tables
+
+
+def published(cell):
+    """The authors' accuracies for this data set and network: {(column, order, data ratio, prune ratio): %}."""
     with open(PUBLISHED, newline="") as file:
-        rows = [
-            r
-            for r in csv.DictReader(file)
-            if (r["dataset"], r["model"].lower()) == (common["dataset"], common["model"])
-        ]
+        rows = [r for r in csv.DictReader(file) if (r["dataset"], r["model"].lower()) == (cell.dataset, cell.model)]
     return {
-        (order, float(row["data_ratio"]), float(row["prune_ratio"])): float(row[f"{order}_finetuned"])
+        (column, order, float(row["data_ratio"]), float(row["prune_ratio"])): float(row[f"{order}{column}"])
         for row in rows
         for order in ("base", "low", "high")
+        for column in ("", "_pruned", "_finetuned")
     }
 
 
-class Row(NamedTuple):
-    data_ratio: float
-    prune_ratio: float
-    base: list  # test accuracy in % of every seed
-    differences: dict  # order: [order - base in percentage points, of every seed that has both]
-    published: dict  # order: the authors' difference, where the cell is one of theirs
+class Grid:
+    """The Cells of one table by (order, data ratio, prune ratio, seed), and the values those take."""
+
+    def __init__(self, cells):
+        self.cells = {cell.key: cell for cell in cells}
+        self.orders = [order for order in ORDERS if any(cell.order == order for cell in cells)]
+        self.prune_ratios = sorted({cell.prune_ratio for cell in cells})
+        self.seeds = sorted({cell.seed for cell in cells})
+        self.data_ratios = sorted({cell.data_ratio for cell in cells if cell.order not in ("base", "none")}) or [1.0]
+
+    def at(self, order, data_ratio, prune_ratio):
+        """{seed: Cell} of one place in the grid."""
+        ratio = {"base": 1.0, "none": 0.0}.get(order, data_ratio)
+        keys = ((order, ratio, prune_ratio, seed) for seed in self.seeds)
+        return {key[3]: self.cells[key] for key in keys if key in self.cells}
+
+    def missing(self):
+        """The cells that the whole grid has and these have not, as in the paths of the Makefile."""
+        places = ((o, d, p) for o in ("base", *self.orders) for d in self.data_ratios for p in self.prune_ratios)
+        absent = [
+            f"{order}{'' if order in ('base', 'none') else f'-{d:g}'}/p{p:g} seed {seed}"
+            for order, d, p in places
+            for seed in self.seeds
+            if seed not in self.at(order, d, p)
+        ]
+        return list(dict.fromkeys(absent))
+
+    def differences(self, one, other, data_ratio, prune_ratio):
+        """[one - other, percentage points] of every seed that has both."""
+        ours, theirs = (self.at(order, data_ratio, prune_ratio) for order in (one, other))
+        return [ours[seed].accuracy - theirs[seed].accuracy for seed in ours if seed in theirs]
 
 
 def table(cells):
-    """Table 1: a Row for each data ratio and prune ratio, from the Cells of load_cells."""
-    orders = [order for order in ("low", "high", "random") if any(key[0] == order for key in cells)]
-    seeds = sorted({key[3] for key in cells})
-    theirs = published(next(iter(cells.values())).common)
-    ratios = sorted({key[1] for key in cells if key[0] != "base"}) or [1.0]
+    """Table 1, a dict per data ratio and prune ratio, and the pairs of orders whose differences it has.
+
+    For each pair: mean of the paired differences, half of its 95 % interval, Holm-corrected sign-flip p, seeds, the
+    published difference, and whether that lies in the prediction interval of one new run; None where there is none.
+    """
+    grid, theirs = Grid(cells), published(cells[0])
+    pairs = [(order, "base") for order in grid.orders]
+    pairs += [(order, "random") for order in ("low", "high") if {order, "random"} <= set(grid.orders)]
     rows = []
-    for d, p in ((d, p) for d in ratios for p in sorted({key[2] for key in cells})):
-        base = {s: cells["base", 1.0, p, s].accuracy for s in seeds if ("base", 1.0, p, s) in cells}
-        differences = {
-            order: [cells[order, d, p, s].accuracy - base[s] for s in base if (order, d, p, s) in cells]
-            for order in orders
-        }
-        authors = {o: theirs[o, d, p] - theirs["base", d, p] for o in orders if (o, d, p) in theirs}
-        rows.append(Row(d, p, list(base.values()), differences, authors))
+    for d, p in itertools.product(grid.data_ratios, grid.prune_ratios):
+        base = [cell.accuracy for cell in grid.at("base", d, p).values()]
+        row = {"data_ratio": d, "prune_ratio": p, "base": statistics.fmean(base) if base else None}
+        row["base_half"] = half_width(base) if len(base) > 1 else None
+        for one, other in pairs:
+            values, name = grid.differences(one, other, d, p), f"{one}-{other}"
+            several = len(values) > 1
+            ends = theirs.get(("_finetuned", one, d, p)), theirs.get(("_finetuned", other, d, p))
+            row[name] = statistics.fmean(values) if values else None
+            row[f"{name}_half"] = half_width(values) if several else None
+            row[f"{name}_p"] = sign_flip_p(values) if several else None
+            row[f"{name}_seeds"] = len(values)
+            row[f"{name}_published"] = None if None in ends else ends[0] - ends[1]
+            row[f"{name}_compatible"] = (
+                abs(ends[0] - ends[1] - row[name]) <= half_width(values, new_run=True)
+                if several and None not in ends
+                else None
+            )
+        rows.append(row)
+    tests = [(row, f"{a}-{b}_p") for row in rows for a, b in pairs if row[f"{a}-{b}_p"] is not None]
+    for (row, name), p in zip(tests, holm([row[name] for row, name in tests])):
+        row[name] = p
+    return rows, pairs
+
+
+def table_lines(rows, pairs):
+    """Titles and lines of text for the rows of `table`."""
+    several = any(row[f"{a}-{b}_p"] is not None for row in rows for a, b in pairs)
+    titles, lines = ["Data Ratio", "Prune Ratio", "Base"], [[] for _ in rows]
+    for line, row in zip(lines, rows):
+        line += [f"{row['data_ratio']:g}", f"{row['prune_ratio']:g}", number(row["base"], row["base_half"])]
+    for one, other in pairs:
+        name = f"{one}-{other}"
+        has_published = any(row[f"{name}_published"] is not None for row in rows)
+        titles += [f"{one.title()} - {other.title()}", *["p"] * several, *["published"] * has_published]
+        for line, row in zip(lines, rows):
+            mean, half, p, theirs = (row[name + field] for field in ("", "_half", "_p", "_published"))
+            line.append(number(mean, half, "+") + (" *" if half is not None and abs(mean) > half else ""))
+            if several:
+                line.append("-" if p is None else f"{p:.3f}")
+            if has_published:
+                inside = {None: "", True: " in", False: " out"}[row[f"{name}_compatible"]]
+                line.append("-" if theirs is None else f"{theirs:+.2f}{inside}")
+    return titles, lines
+
+
+def number(mean, half, sign=""):
+    return "-" if mean is None else f"{mean:{sign}.2f}" + ("" if half is None else f" ± {half:.2f}")
+
+
+def table_notes(cells, rows, pairs):
+    """What the table was made from and what can be said of it, a line each."""
+    n = max((row[f"{a}-{b}_seeds"] for row in rows for a, b in pairs), default=0)
+    notes = ["Test accuracy in %, differences in percentage points, paired by seed."]
+    if n > 1:
+        tests = sum(row[f"{a}-{b}_p"] is not None for row in rows for a, b in pairs)
+        notes += [
+            "±: half of the 95 % t interval over the seeds; *: it excludes 0; in, out: the published difference lies "
+            "inside or outside of the 95 % prediction interval of one new run.",
+            f"p: exact sign-flip permutation, two-sided, Holm-corrected over {tests} tests; with {n} seeds a single one "
+            f"cannot go below 2/2^{n} = {2 / 2**n:.2g}, and the smallest of {tests} not below "
+            f"{min(1.0, tests * 2 / 2**n):.2g}.",
+        ]
+    elif n == 1:
+        notes.append("One seed: plain differences, which have no interval.")
+    notes += origins(cells)
+    size = DATASETS[cells[0].dataset][2]
+    theirs = [(row, f"{a}-{b}") for row in rows for a, b in pairs if row[f"{a}-{b}_published"] is not None]
+    if theirs and (cells[0].train_size, cells[0].epochs, cells[0].tune_epochs) != (size, "10", "10"):
+        notes.append(f"The published numbers are for {size} training images and 10 and 10 epochs: another experiment.")
+    if absent := Grid(cells).missing():
+        notes.append(f"missing, {len(absent)} cells: {', '.join(absent)}")
+    if theirs:
+        measured = [(row, name) for row, name in theirs if row[name] is not None]
+        agree = sum(row[name] * row[f"{name}_published"] > 0 for row, name in measured)
+        inside = [row[f"{name}_compatible"] for row, name in measured if row[f"{name}_compatible"] is not None]
+        notes.append(
+            f"Of {len(measured)} published differences, {agree} have the sign of ours"
+            + (f", and {sum(inside)} of {len(inside)} are compatible with ours." if inside else ".")
+        )
+    return notes
+
+
+def origins(cells):
+    """Experiment, seeds, hardware, versions and time, a line each."""
+    cell = cells[0]
+    protocols = sorted({protocol(c) for c in cells}, key=lambda name: (*PROTOCOLS, name).index(name))
+    lines = [
+        f"dataset: {cell.dataset} ({cell.train_size} + {cell.test_size} images, digest {cell.data})",
+        f"model: {cell.model}",
+        f"protocol: {', '.join(protocols)}",
+        f"epochs: {cell.epochs} and {cell.tune_epochs} of fine-tuning, lr {cell.lr}, batch size {cell.batch_size}, "
+        f"{cell.precision}",
+        f"seeds: {' '.join(map(str, sorted({c.seed for c in cells})))}",
+    ]
+    machines = Counter(f"{c.device}  {c.versions}" for c in cells)
+    lines += [f"made on: {machine} ({count} cells)" for machine, count in machines.items()]
+    shared = {(protocol(c), c.order, c.data_ratio, c.seed): c.first_seconds for c in cells}
+    seconds = sum(shared.values()) + sum(c.seconds for c in cells)
+    amount = f"{seconds / 3600:.2f} h" if seconds > 3600 else f"{seconds:.0f} s"
+    lines.append(f"time: {amount} of steps, one after the other")
+    return lines
+
+
+def costs(cells):
+    """What every network costs and how its classes fare, a dict per order, data ratio and prune ratio; means of seeds."""
+    grid, rows = Grid(cells), []
+    for order, d, p in itertools.product(("base", *grid.orders), grid.data_ratios, grid.prune_ratios):
+        group = list(grid.at(order, d, p).values())
+        fields = ("accuracy", "dense", "worst_class", "class_sd", "trained", "parameters", "nonzero", "live")
+        means = {f: statistics.fmean(getattr(c, f) for c in group) for f in (*fields, "live_nonzero") if group}
+        if group and (d == grid.data_ratios[0] or order not in ("base", "none")):
+            seconds = statistics.fmean(c.first_seconds + c.seconds for c in group)
+            rows.append(
+                {"order": order, "data_ratio": group[0].data_ratio, "prune_ratio": p} | means | {"seconds": seconds}
+            )
     return rows
 
 
-def missing(cells):
-    """The cells that the grid of all orders, ratios and seeds in `cells` has and `cells` has not."""
-    orders, ratios, prunes, seeds = (sorted({key[i] for key in cells}) for i in range(4))
-    coresets = [(o, d) for o in orders if o != "base" for d in ratios if d != 1.0]
-    wanted = [(o, d, p, s) for o, d in [("base", 1.0), *coresets] for p in prunes for s in seeds]
-    return [
-        f"{o}{'' if o == 'base' else f'-{d:g}'}/p{p:g} seed {s}" for o, d, p, s in wanted if (o, d, p, s) not in cells
-    ]
-
-
-def spread(values, sign=""):
-    """mean, and +- standard deviation over seeds where there are several; a dash where there is none."""
-    if not values:
-        return "-"
-    text = f"{statistics.fmean(values):{sign}.2f}"
-    return text if len(values) == 1 else f"{text} ± {statistics.stdev(values):.2f}"
-
-
-def render(rows, style):
-    """The rows as text, markdown, latex or csv."""
-    orders = list(rows[0].differences)
-    if style == "csv":
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        columns = ("difference", "sd", "seeds", "published")
-        writer.writerow(["data_ratio", "prune_ratio", "base", *(f"{o}_{c}" for o in orders for c in columns)])
-        for row in rows:
-            line = [row.data_ratio, row.prune_ratio, statistics.fmean(row.base) if row.base else ""]
-            for o in orders:
-                d = row.differences[o]
-                line += [statistics.fmean(d) if d else "", statistics.stdev(d) if len(d) > 1 else "", len(d)]
-                line += [row.published.get(o, "")]
-            writer.writerow(line)
-        return out.getvalue()
-    titles = ["Data Ratio", "Prune Ratio", "Base"]
-    for order in orders:
-        titles += (
-            [f"{order.title()} - Base", "published"] if order in rows[0].published else [f"{order.title()} - Base"]
-        )
+def cost_lines(rows):
+    titles = ["Order", "Data Ratio", "Prune Ratio", "Accuracy", "Before pruning", "its worst class", "sd over classes"]
+    titles += ["samples x epochs", "parameters", "not zero", "live weights", "of them not zero", "seconds"]
+    decimals = {"accuracy": 2, "dense": 2, "worst_class": 1, "class_sd": 1}
     lines = []
     for row in rows:
-        line = [f"{row.data_ratio:g}", f"{row.prune_ratio:g}", spread(row.base)]
-        for order in orders:
-            line.append(spread(row.differences[order], "+"))
-            if order in rows[0].published:
-                line.append(f"{row.published[order]:+.2f}" if order in row.published else "-")
-        lines.append(line)
+        order, d, p, *values = row.items()
+        lines.append([order[1], f"{d[1]:g}", f"{p[1]:g}", *(f"{v:.{decimals.get(key, 0)}f}" for key, v in values)])
+    return titles, lines
+
+
+def ablation(cells):
+    """What each departure does, a dict per data ratio, prune ratio and protocol: base, differences and their halves."""
+    groups = defaultdict(list)
+    for cell in cells:
+        groups[protocol(cell)].append(cell)
+    grid, rows = Grid(cells), []
+    for d, p, name in itertools.product(grid.data_ratios, grid.prune_ratios, groups):
+        grid_here = Grid(groups[name])
+        base = [cell.accuracy for cell in grid_here.at("base", d, p).values()]
+        row = {"data_ratio": d, "prune_ratio": p, "protocol": name}
+        for key, values in [("base", base)] + [(o, grid_here.differences(o, "base", d, p)) for o in grid.orders]:
+            row[key] = statistics.fmean(values) if values else None
+            row[f"{key}_half"] = half_width(values) if len(values) > 1 else None
+        rows.append(row)
+    place = (*PROTOCOLS, *groups).index
+    return sorted(rows, key=lambda row: (row["data_ratio"], row["prune_ratio"], place(row["protocol"])))
+
+
+def ablation_lines(rows):
+    orders = [key for key in rows[0] if key in ORDERS]
+    titles = ["Data Ratio", "Prune Ratio", "Protocol", "Base", *(f"{order.title()} - Base" for order in orders)]
+    lines = [
+        [f"{row['data_ratio']:g}", f"{row['prune_ratio']:g}", row["protocol"], number(row["base"], row["base_half"])]
+        + [number(row[order], row[f"{order}_half"], "+") for order in orders]
+        for row in rows
+    ]
+    return titles, lines
+
+
+def render(titles, lines, notes, style):
+    """One table as text, markdown or latex (booktabs), and the notes under it."""
     if style == "latex":
         body = [" & ".join(line).replace("±", r"$\pm$") + r" \\" for line in (titles, *lines)]
-        return "\n".join(
-            [rf"\begin{{tabular}}{{{'r' * len(titles)}}}", r"\toprule", body[0], r"\midrule", *body[1:], r"\bottomrule",
-             r"\end{tabular}", ""]
-        )  # fmt: skip
+        head = [rf"\begin{{tabular}}{{{'r' * len(titles)}}}", r"\toprule", body[0], r"\midrule"]
+        return "\n".join(head + body[1:] + [r"\bottomrule", r"\end{tabular}"] + [f"% {note}" for note in notes]) + "\n"
     widths = [max(map(len, column)) for column in zip(titles, *lines)]
     lines = [[field.rjust(width) for field, width in zip(line, widths)] for line in (titles, *lines)]
     if style == "markdown":
         lines.insert(1, ["-" * (width - 1) + ":" for width in widths])
-        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    return "".join("  ".join(line) + "\n" for line in lines)
+        return "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n" + "".join(f"- {note}\n" for note in notes)
+    return "".join("  ".join(line) + "\n" for line in lines) + "\n" + "".join(f"{note}\n" for note in notes)
 
 
-def footer(cells, rows):
-    """What the table was made from, a line each."""
-    common = next(iter(cells.values())).common
-    seeds = sorted({key[3] for key in cells})
-    lines = [
-        "Test accuracy in %, differences in percentage points"
-        + (", mean ± standard deviation over the seeds." if len(seeds) > 1 else ".")
-    ]
-    lines += [f"{key.replace('_', ' ')}: {value}" for key, value in common.items()]
-    lines.append(f"seeds: {' '.join(map(str, seeds))}" + (" (one seed: no spread)" if len(seeds) == 1 else ""))
-    for machine, count in Counter(cell.machine for cell in cells.values()).items():
-        lines.append(f"made on: {machine} ({count} files)")
-    # a coreset's or a baseline's training is shared by its prune ratios, so it counts once
-    trained = {
-        (c.order, c.data_ratio, c.seed): c.seconds.get("train", 0) + c.seconds.get("forget", 0) for c in cells.values()
-    }
-    total = sum(trained.values()) + sum(c.seconds["prune"] + c.seconds["finetune"] for c in cells.values())
-    lines.append(
-        f"time: {total / 3600:.2f} h in all, one process at a time"
-        if total > 3600
-        else f"time: {total:.0f} s in all, one process at a time"
-    )
-    full = DATASETS[common["dataset"]][2]
-    if any(row.published for row in rows) and (common["train_size"], common["epochs"]) != (full, "10 and 10"):
-        lines.append(
-            f"The published numbers are for {full} training images and 10 and 10 epochs: not the same experiment."
-        )
-    absent = missing(cells)
-    if absent:
-        lines.append(f"missing, {len(absent)} cells: {', '.join(absent)}")
+# --------------------------------------------------------------------------------------------------------- scores
+
+
+class Scores(NamedTuple):
+    """What forget.py wrote; histogram and null are shares of samples by score, float64 [T + 1]."""
+
+    path: str
+    scores: np.ndarray  # int64 [N]
+    flags: dict
+    histogram: np.ndarray
+    null: np.ndarray  # Binomial(T - 1, 1 - sum p_c^2): predictions of strangers that differ
+    never: np.ndarray | None  # bool [N], if correct.npy is beside the scores
+
+
+def load_scores(path):
+    """The Scores in a forget.npy; exits with one line if forget.py did not write it."""
+    try:
+        with open(path, "rb") as file:
+            scores, labels = np.load(file, allow_pickle=False), np.load(file, allow_pickle=False)
+            flags = json.loads(file.read())["forget"]
+        correct = Path(path).with_name("correct.npy")
+        never = ~np.load(correct, allow_pickle=False).any(0) if correct.exists() else None
+        epochs = flags["epochs"]
+        histogram = np.bincount(scores, minlength=epochs + 1) / len(scores)
+    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        fail(f"cannot read {path} ({first_line(error)}); it must be the scores that forget.py wrote")
+    differ = 1 - ((np.bincount(labels) / len(labels)) ** 2).sum()
+    null = [math.comb(epochs - 1, k) * differ**k * (1 - differ) ** (epochs - 1 - k) for k in range(epochs)] + [0.0]
+    return Scores(path, scores, flags, histogram, np.array(null), never)
+
+
+def score_notes(files):
+    """The check that would have caught scores that are noise: against chance, against each other, and ties."""
+    lines = []
+    for one in files:
+        flags, size, values = one.flags, len(one.scores), np.arange(len(one.histogram))
+        lines.append(f"{one.path}: {flags['dataset']} {flags['model']} seed {flags['seed']}, {size} samples")
+        lines.append(f"  events {flags['events']}, positions {flags['positions']}, batchnorm {flags['batchnorm']}")
+        lines += [
+            f"  score {k}: {100 * s:6.2f} %  by chance {100 * n:6.2f} %"
+            for k, s, n in zip(values, one.histogram, one.null)
+        ]
+        lines.append(f"  mean {one.scores.mean():.3f}, by chance {(values * one.null).sum():.3f}; total variation "
+                     f"distance from Binomial({flags['epochs'] - 1}, 1 - sum p^2): {abs(one.histogram - one.null).sum() / 2:.3f}")  # fmt: skip
+        if one.never is not None:
+            scored = Counter(one.scores[one.never].tolist())
+            where = ", ".join(f"{n} score {k}" for k, n in sorted(scored.items()))
+            lines.append(f"  never learned: {one.never.sum()} samples" + (f" ({where})" if scored else ""))
+        ordered = np.sort(one.scores)
+        for ratio in (0.1, 0.2, 0.3, 0.4, 0.5):
+            m, parts = round(ratio * size), []
+            for order, inside in (("low", ordered[:m]), ("high", ordered[size - m :])):
+                cut = inside[-1] if order == "low" else inside[0]
+                tied = (inside == cut).mean() if (one.scores == cut).sum() > (inside == cut).sum() else 0.0
+                parts.append(f"{order} cut at {cut}, {100 * tied:.0f} % of it by lot among {(one.scores == cut).sum()}")
+            lines.append(f"  ratio {ratio:g}: " + "; ".join(parts))
+    for one, other in itertools.combinations(files, 2):
+        if len(one.scores) != len(other.scores):
+            fail(f"{one.path} and {other.path} are scores of different data sets; report them apart")
+        m = round(0.1 * len(one.scores))
+        top = [
+            set(np.lexsort((np.random.default_rng(i).permutation(len(f.scores)), f.scores))[-m:].tolist())
+            for i, f in enumerate((one, other))
+        ]
+        lines.append(f"{one.path} and {other.path}: correlation {np.corrcoef(one.scores, other.scores)[0, 1]:.3f}, the "
+                     f"highest tenths share {100 * len(top[0] & top[1]) / m:.0f} % (by chance 10 %)")  # fmt: skip
     return lines
+
+
+# -------------------------------------------------------------------------------------------------------- figures
+
+
+def pyplot():
+    """matplotlib set for one column's width, text kept as text in an SVG, the same bytes every time."""
+    try:
+        import matplotlib
+    except ImportError:
+        fail("figures need matplotlib: run `make figures`, or pip install matplotlib")
+    matplotlib.use("Agg")
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "figure", "font.size": 8, "axes.spines.top": False}
+    matplotlib.rcParams.update(settings | {"axes.spines.right": False, "legend.frameon": False, "savefig.dpi": 200})
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def save_figure(figure, path):
+    kind = Path(path).suffix[1:]
+    if kind not in ("svg", "png", "pdf"):
+        fail(f"--out {path}: must end in .svg, .png or .pdf")
+    picture = io.BytesIO()
+    date = {"svg": "Date", "pdf": "CreationDate"}.get(kind)
+    figure.savefig(picture, format=kind, bbox_inches="tight", metadata={date: None} if date else None)
+    with replacing(path) as file:
+        file.write(picture.getvalue())
+
+
+def title(cell):
+    return f"{cell.model} on {cell.dataset}, protocol {protocol(cell)}"
+
+
+def figure1(cells, out):
+    """Paper, figure 1: test accuracy over fine-tuning, a line per order with the range of seeds, a panel per cell."""
+    plt, grid = pyplot(), Grid(cells)
+    places = list(itertools.product(grid.data_ratios, grid.prune_ratios))
+    columns = min(3, len(places))
+    rows = -(-len(places) // columns)
+    size = (1.2 + 2.2 * columns, 0.9 + 1.9 * rows)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat[len(places) :]:
+        axis.set_visible(False)
+    for axis, (d, p) in zip(axes.flat, places):
+        for order in ("base", *grid.orders):
+            curves = np.array([cell.accuracies[1:] for cell in grid.at(order, d, p).values()])
+            if len(curves):
+                epochs = np.arange(1, curves.shape[1] + 1)
+                axis.plot(
+                    epochs, curves.mean(0), color=COLOURS[order], label=order, lw=1.2, gid=f"line-{order}-{d:g}-{p:g}"
+                )
+                axis.fill_between(epochs, curves.min(0), curves.max(0), color=COLOURS[order], alpha=0.15, lw=0)
+        axis.set_title(f"{100 * d:g} % of the data, {100 * p:g} % pruned", fontsize=8)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("test accuracy (%)")
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch of fine-tuning")
+    several = f"; mean and range of {len(grid.seeds)} seeds" if len(grid.seeds) > 1 else f"; seed {grid.seeds[0]}"
+    figure.suptitle(title(cells[0]) + several, fontsize=9)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    save_figure(figure, out)
+
+
+def figure2(cells, out):
+    """Paper, figure 2: test accuracy after the first training and after pruning, bars per order, over prune ratios."""
+    plt, grid = pyplot(), Grid(cells)
+    d = grid.data_ratios[0]
+    orders = ["base", *(order for order in grid.orders if order != "none")]
+    figure, axis = plt.subplots(figsize=(3.5, 2.6), layout="constrained")
+    width = 0.8 / len(orders)
+    for i, order in enumerate(orders):
+        for j, p in enumerate(grid.prune_ratios):
+            group = list(grid.at(order, d, p).values())
+            values = {"before": [cell.dense for cell in group], "after": [cell.accuracies[0] for cell in group]}
+            for state, accuracy in values.items():
+                if accuracy:
+                    spread = statistics.stdev(accuracy) if len(accuracy) > 1 else None
+                    look = {"facecolor": COLOURS[order] if state == "after" else "none", "edgecolor": COLOURS[order]}
+                    label = order if (j, state) == (0, "after") else None
+                    bars = axis.bar(j + width * (i - (len(orders) - 1) / 2), statistics.fmean(accuracy), 0.85 * width,
+                                    yerr=spread, error_kw={"lw": 0.7}, label=label, lw=0.8, **look)  # fmt: skip
+                    bars[0].set_gid(f"bar-{state}-{order}-{p:g}")
+    axis.set_xticks(range(len(grid.prune_ratios)), [f"{100 * p:g}" for p in grid.prune_ratios])
+    axis.set_xlabel("pruned weights (%)")
+    axis.set_ylabel("test accuracy (%)")
+    axis.set_title(f"{title(cells[0])}\n{100 * d:g} % of the data; outline: before pruning, filled: after", fontsize=7)
+    figure.legend(loc="outside lower center", ncols=5)
+    save_figure(figure, out)
+
+
+def figure_heatmap(cells, out):
+    """Low - base and high - base over the whole grid of data ratios and prune ratios, mean over seeds."""
+    plt, grid = pyplot(), Grid(cells)
+    orders = [order for order in grid.orders if order != "none"]
+    figure, axes = plt.subplots(
+        1, len(orders), figsize=(0.9 + 2.3 * len(orders), 2.6), squeeze=False, layout="constrained"
+    )
+    values = [
+        [[grid.differences(o, "base", d, p) for p in grid.prune_ratios] for d in grid.data_ratios] for o in orders
+    ]
+    means = np.array([[[statistics.fmean(v) if v else math.nan for v in line] for line in panel] for panel in values])
+    limit = max(np.nanmax(abs(means)), 0.01)
+    for axis, order, panel in zip(axes.flat, orders, means):
+        image = axis.imshow(panel, cmap="PuOr", vmin=-limit, vmax=limit, origin="lower", aspect="auto")
+        for (i, j), value in np.ndenumerate(panel):
+            shade = "white" if abs(value) > 0.6 * limit else "black"
+            axis.text(
+                j,
+                i,
+                f"{value:+.2f}" if not math.isnan(value) else "-",
+                ha="center",
+                va="center",
+                fontsize=6,
+                color=shade,
+            )
+        axis.set_xticks(range(len(grid.prune_ratios)), [f"{100 * p:g}" for p in grid.prune_ratios])
+        axis.set_yticks(range(len(grid.data_ratios)), [f"{100 * d:g}" for d in grid.data_ratios])
+        axis.set_xlabel("pruned weights (%)")
+        axis.set_title(f"{order} - base", fontsize=8)
+    axes[0, 0].set_ylabel("coreset (% of the data)")
+    figure.colorbar(image, ax=list(axes.flat), label="percentage points")
+    figure.suptitle(f"{title(cells[0])}, {len(grid.seeds)} seed{'s' if len(grid.seeds) > 1 else ''}", fontsize=8)
+    save_figure(figure, out)
+
+
+def figure_scores(files, out):
+    """The distribution of the scores, a panel per file: never-learned samples marked, the chance distribution beside."""
+    plt = pyplot()
+    shape = {"figsize": (3.5, 0.6 + 1.7 * len(files)), "squeeze": False, "layout": "constrained", "sharex": True}
+    figure, axes = plt.subplots(len(files), 1, **shape)
+    for axis, one in zip(axes.flat, files):
+        x, never = np.arange(len(one.histogram)), np.zeros(len(one.histogram))
+        if one.never is not None:
+            never = np.bincount(one.scores[one.never], minlength=len(x)) / len(one.scores)
+        learned = 100 * (one.histogram - never)
+        axis.bar(x - 0.2, learned, 0.4, color=COLOURS["low"], label="learned once", gid="learned")
+        axis.bar(x - 0.2, 100 * never, 0.4, bottom=learned, color=COLOURS["high"], label="never learned", gid="never")
+        if one.flags["positions"] == "shuffled":
+            axis.bar(x + 0.2, 100 * one.null, 0.4, color=COLOURS["none"], label="by chance (binomial)", gid="chance")
+        axis.set_ylabel("samples (%)")
+        flags = one.flags
+        how = f"{flags['events']}, positions {flags['positions']}"
+        axis.set_title(f"{flags['model']} on {flags['dataset']}, seed {flags['seed']}: {how}", fontsize=7)
+        axis.legend(fontsize=7)
+    axes[-1, 0].set_xlabel("forgetting score (events)")
+    axes[-1, 0].set_xticks(x)
+    save_figure(figure, out)
+
+
+# --------------------------------------------------------------------------------------------------- verification
+
+
+def verify(paths, args):
+    """Recompute what the files claim; prints a line for each and exits with the number of those that are wrong."""
+    wrong = 0
+    for path in paths:
+        complaint = verify_scores(path) if path.endswith(".npy") else verify_checkpoint(path, args)
+        wrong += complaint is not None
+        print(f"OK     {path}" if complaint is None else f"WRONG  {path}: {complaint}", flush=True)
+    if wrong:
+        fail(f"{wrong} of {len(paths)} files are not what they claim")
+
+
+def verify_scores(path):
+    """None, or what is wrong with a forget.npy, counted again from the correct.npy beside it."""
+    one = load_scores(path)
+    if one.never is None:
+        return "there is no correct.npy beside it"
+    if one.flags["events"] == "flipped":  # correct.npy does not tell which class was predicted
+        return None
+    correct = np.load(Path(path).with_name("correct.npy"), allow_pickle=False).astype(np.int8)
+    counts = (np.diff(correct, axis=0) == -1).sum(0)
+    if one.flags["events"] == "toneva":
+        counts[one.never] = len(correct)
+    return (
+        None if np.array_equal(counts, one.scores) else f"{(counts != one.scores).sum()} scores differ from the count"
+    )
+
+
+def verify_checkpoint(path, args):
+    """None, or what is wrong with a checkpoint: the sparsity of its weights, and its accuracy, measured again."""
+    checkpoint, net, data, sizes = restore(path, args)
+    step = list(checkpoint["args"])[-1]
+    flags = checkpoint["args"][step]
+    if "zeros" in flags and any(flags[key] != count for key, count in sparsity(net, sizes).items()):
+        return f"it claims {flags['zeros']} zeros, its weights have {sparsity(net, sizes)['zeros']}"
+    if flags.get("mask") == "hold" and flags["zeros"] < checkpoint["args"]["prune"]["zeros"]:
+        return "pruned weights are no longer zero"
+    with cropped(net, sizes):
+        accuracy, _ = evaluate(net, data, flags.get("precision", args.precision))
+    claimed = checkpoint["accuracy"][-1]  # another machine's rounding may move an image or two over a border
+    return None if abs(accuracy - claimed) <= 0.05 else f"it claims {claimed:.2f} %, and has {accuracy:.2f} %"
+
+
+# --------------------------------------------------------------------------------------------------- command line
+
+TABLES = {"table": (table, table_lines), "costs": (costs, cost_lines), "ablation": (ablation, ablation_lines)}
+FIGURES = {"figure1": figure1, "figure2": figure2, "heatmap": figure_heatmap}
+KINDS = {
+    "table": "Table 1: differences to the baseline, with intervals, tests and the published numbers",
+    "costs": "what every network costs: samples, parameters, seconds; and how its classes fare",
+    "ablation": "what each departure of the authors' program does alone",
+    "cells": "a csv line per checkpoint, from which the tables and figures can be made again",
+    "figure1": "test accuracy over the epochs of fine-tuning",
+    "figure2": "test accuracy before and after pruning",
+    "heatmap": "differences to the baseline over the whole grid",
+    "scores": "forgetting scores against chance and against each other",
+    "verify": "recompute what the files claim",
+}
+INPUTS = {"scores": "forget.npy files", "verify": "forget.npy files and checkpoints"}
 
 
 def main():
     parser = Parser(__doc__)
-    parser.add_argument("what", choices=["table"], help="table: the paper's Table 1")
-    parser.add_argument("inputs", nargs="+", metavar="IN.pt", help="checkpoints of finetune.py, in any order")
-    parser.add_argument(
-        "--format", choices=["text", "markdown", "csv", "latex"], default="text", help="(default: text)"
-    )
-    parser.add_argument("--out", metavar="FILE", help="write there (default: the screen)")
-    args = parser.parse_args()
-    if args.out:
-        claim(args.out)
-    cells = load_cells(args.inputs)
-    rows = table(cells)
-    text = render(rows, args.format)
-    notes = footer(cells, rows)
-    if args.format in ("text", "markdown"):
-        text += "\n" + "".join(f"- {note}\n" if args.format == "markdown" else f"{note}\n" for note in notes)
-    elif args.format == "latex":
-        text += "".join(f"% {note}\n" for note in notes)
+    kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    for name, words in KINDS.items():
+        kind = kinds.add_parser(name, help=words, doc=words)
+        kind.add_argument(
+            "inputs", nargs="+", metavar="IN", help=INPUTS.get(name, "finetuned.pt files, or csv of `cells`")
+        )
+        if name in TABLES:
+            formats = ["text", "markdown", "csv", "latex"]
+            kind.add_argument("--format", choices=formats, default="text", help="of the output (default: text)")
+        if name == "verify":
+            kind.add_device_flags()
+        else:
+            kind.add_argument(
+                "--out", required=name in FIGURES, metavar="FILE", help="the file to write (default: none)"
+            )
+    args = parser.start("out")
+
+    if args.what == "verify":
+        return verify(args.inputs, args)
+    if args.what == "scores":
+        files = [load_scores(path) for path in args.inputs]
+        if args.out:
+            figure_scores(files, args.out)
+        return print("\n".join(score_notes(files)))
+    cells = load_cells(args.inputs, [field for field in AGREE if args.what != "ablation" or field not in SETTINGS])
+    if args.what in FIGURES:
+        return FIGURES[args.what](cells, args.out)
+    if args.what == "cells":
+        text = write_csv(cells)
+    else:
+        make, lines = TABLES[args.what]
+        made = make(cells)
+        rows, pairs = made if args.what == "table" else (made, None)
+        if args.format == "csv":
+            text = write_csv(rows)
+        elif args.what == "table":
+            text = render(*lines(rows, pairs), table_notes(cells, rows, pairs), args.format)
+        else:
+            text = render(*lines(rows), origins(cells), args.format)
     if args.out:
         with replacing(args.out) as file:
             file.write(text.encode())

@@ -198,6 +198,34 @@ def live_taps(conv, size_in, size_out):
     return tuple(taps)
 
 
+def live(net, sizes):
+    """{layer name: bool, shaped like its weight}: True for the prunable weights that can get a gradient."""
+    masks = {}
+    for name, layer in prunable(net).items():
+        masks[name] = torch.ones_like(layer.weight, dtype=torch.bool)
+        if name in sizes:
+            masks[name].zero_()[(..., *live_taps(layer, *sizes[name]))] = True
+    return masks
+
+
+def sparsity(net, sizes):
+    """Counts over the whole network: {"parameters", "weights": the prunable ones, "zeros" among these, and of the
+    live ones "live" and "live_zeros"}.
+    """
+    counts = {
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "weights": 0,
+        "zeros": 0,
+        "live": 0,
+        "live_zeros": 0,
+    }
+    for name, mask in live(net, sizes).items():
+        zero = net.get_submodule(name).weight == 0
+        found = {"weights": mask.numel(), "zeros": zero.sum(), "live": mask.sum(), "live_zeros": (zero & mask).sum()}
+        counts |= {key: counts[key] + int(value) for key, value in found.items()}
+    return counts
+
+
 @contextlib.contextmanager
 def cropped(net, sizes):
     """Within, each convolution onto a 1 x 1 map has only its live taps, as a parameter of its own.
@@ -467,11 +495,11 @@ def device_name(device):
 class Parser(argparse.ArgumentParser):
     """argparse with one line per error, the flags that several scripts share, and the checks that need no data."""
 
-    def __init__(self, doc):
-        super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    def __init__(self, doc, **kwargs):
+        super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+        self.exit(2, f"{Path(sys.argv[0]).name}: error: {message} (see --help)\n")
 
     def add_network_flags(self):
         self.add_argument("--dataset", required=True, choices=DATASETS, help="the data set")
@@ -494,11 +522,13 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--lr", type=positive(float), default=1e-3, help="Adam's learning rate (default: 1e-3)")
 
     def start(self, *outputs):
-        """Parse the command line, check that each flag named in `outputs` can be written, set up torch."""
+        """Parse the command line, check that the files of the flags `outputs` can be written, set up the device."""
         args = self.parse_args()
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback
-        for path in (getattr(args, name) for name in outputs):
+        for path in filter(None, (getattr(args, name, None) for name in outputs)):
             claim(path)
+        if "device" not in args:
+            return args
         try:
             args.device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
             torch.empty(0, device=args.device)

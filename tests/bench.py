@@ -1,0 +1,244 @@
+"""Throughput of the training step against the loop a user would otherwise write, interleaved in one run.
+
+    python tests/bench.py                     # all networks, three rounds, about ten minutes on two cores
+    python tests/bench.py --models resnet18 --rounds 5
+
+The other loop is a torchvision dataset with transforms, a DataLoader of four workers, and the default Adam: the
+authors' settings. Both train the same network at batch 64 on images of random pixels, in the number and shape of the
+data set, so nothing is downloaded. Each measurement is a process of its own, and a setting's processes are timed
+together: "2 x 1 thread" is two at once on two cores, which is how `make -j2` runs two cells, and counts both.
+
+Every line has images per second, the memory that training one network holds (with the loader's workers), the ratio to
+the other loop (median, and range over the rounds), and the share of the machine's matrix product rate, measured in the same
+process, that the step's arithmetic comes to (its arithmetic as the step does it, without the dead taps).
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+import torch.nn.functional as F
+import train
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import datasets, transforms
+
+NETWORKS = {  # network: data set, steps to time
+    "fcnet": ("MNIST", 600),
+    "lenet": ("MNIST", 300),
+    "resnet18": ("CIFAR100", 20),
+    "resnet50": ("CIFAR10", 8),
+}
+BATCH = 64
+
+
+def random_data(dataset, device):
+    classes, shape, size, test_size = train.DATASETS[dataset]
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (size, *shape), dtype=torch.uint8, generator=random).to(device)
+    labels = torch.randint(0, classes, (size,), generator=random).to(device)
+    return train.Data(dataset, images, labels, images[:test_size], labels[:test_size], {})
+
+
+def reference_steps(model, data, device):
+    """Yields after every step of the loop that everyone writes."""
+    original = datasets.MNIST if data.name == "MNIST" else datasets.CIFAR10
+
+    class Packed(original):  # its own __getitem__, without its download
+        def __init__(self, images, labels, transform):
+            self.data, self.targets, self.transform, self.target_transform = images, labels, transform, None
+
+    channels = data.train_images.shape[1]
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * channels, (0.5,) * channels)])
+    images = data.train_images[:, 0] if channels == 1 else data.train_images.movedim(1, 3).contiguous().numpy()
+    warnings.filterwarnings("ignore", "This DataLoader will create")  # four workers, however few the cores
+    loader = DataLoader(Packed(images, data.train_labels.tolist(), transform), BATCH, shuffle=True, num_workers=4)
+    net = train.build(model, data.name, 0).to(device).train()
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    running = 0.0
+    while True:
+        for images, labels in loader:
+            images, labels = images.to(device), labels.to(device)
+            optimizer.zero_grad()
+            loss = F.cross_entropy(net(images), labels)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+            yield
+
+
+def our_steps(model, data, device, precision, graph):
+    """Yields after every step of train.py's; first, the floating point operations of one."""
+    if not graph:
+        train.graphed = lambda step, *_: step
+    net = train.build(model, data.name, 0).to(device)
+    args = SimpleNamespace(lr=1e-3, precision=precision, batch_size=BATCH)
+    logits = torch.zeros(len(data.train_labels), train.DATASETS[data.name][0], device=device)
+    with train.cropped(net, train.map_sizes(model, data.name)):
+        net.train()
+        with FlopCounterMode(display=False) as counter:
+            loss = F.cross_entropy(net(train.pixels(data.train_images[:BATCH])), data.train_labels[:BATCH])
+            loss.backward()
+        del loss
+        yield counter.get_total_flops()
+        step = train.training_step(net, data, logits, args, hold=False)
+        while True:
+            order = torch.randperm(len(logits)).to(device)
+            for batch in order.split(BATCH)[:-1]:
+                step(batch)
+                yield
+
+
+def finish(device):
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def matmul_rate(device, precision):
+    """Floating point operations a second of a 1024 x 1024 matrix product (8192 on a GPU)."""
+    size = 8192 if device.type == "cuda" else 1024
+    a = torch.randn(size, size, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    best = float("inf")
+    for _ in range(10):
+        finish(device)
+        start = time.perf_counter()
+        a @ a
+        finish(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def memory():
+    """Bytes that this process and its children hold, shared pages divided among their holders."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in ("self", *children)]
+    return sum(1024 * int(r.split("Pss:")[1].split()[0]) for r in rollups)
+
+
+def measure(model, setting, device, steps):
+    """One process of a setting: times `steps` steps once a line on stdin says that all of its processes are ready."""
+    torch.set_num_threads(setting["threads"] or torch.get_num_threads())
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
+    data = random_data(NETWORKS[model][0], device)
+    rate = matmul_rate(device, setting["precision"])
+    if setting["reference"]:
+        flops, run = 0, reference_steps(model, data, device)
+    else:
+        run = our_steps(model, data, device, setting["precision"], setting["graph"])
+        flops = next(run)
+    for _ in range(max(3, steps // 10)):
+        next(run)
+    finish(device)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    start = time.perf_counter()
+    for _ in range(steps):
+        next(run)
+    finish(device)
+    seconds = time.perf_counter() - start
+    images = data.test_images[:1000]
+    net = train.build(model, data.name, 0).to(device)
+    peak = memory() if device.type == "cpu" else torch.cuda.max_memory_allocated()
+    with torch.inference_mode(), train.cropped(net, train.map_sizes(model, data.name)):
+        train.predict(net, images, setting["precision"])
+        finish(device)
+        start = time.perf_counter()
+        train.predict(net, images, setting["precision"])
+        finish(device)
+    result = {"rate": steps * BATCH / seconds, "memory": peak, "share": flops * steps / seconds / rate}
+    print(json.dumps(result | {"evaluation": len(images) / (time.perf_counter() - start)}), flush=True)
+    os._exit(0)  # the loader's workers are of no more use
+
+
+def together(model, setting, device, steps):
+    """What a setting's processes, run at once, come to: summed rates, mean memory and share."""
+    command = [sys.executable, __file__, "--measure", json.dumps(setting), "--models", model]
+    command += ["--device", str(device), "--steps", str(steps)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(setting["processes"])]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n", "a measurement failed; its error is above"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    results = [json.loads(process.communicate()[0]) for process in processes]
+    sums = {key: sum(result[key] for result in results) for key in results[0]}
+    return sums | {key: sums[key] / len(results) for key in ("memory", "share")}
+
+
+def settings(device):
+    """{name: setting}; the first is the reference."""
+    usual = {"reference": False, "processes": 1, "threads": 0, "precision": "fp32", "graph": True}
+    if device.type == "cuda":
+        return {
+            "the usual loop": usual | {"reference": True},
+            "eager": usual | {"graph": False},
+            "graph": usual,
+            "graph, bf16": usual | {"precision": "bf16"},
+            "graph, 8 at once": usual | {"processes": 8},
+        }
+    cores = len(os.sched_getaffinity(0))
+    return {
+        "the usual loop": usual | {"reference": True},
+        f"1 x {cores} threads": usual,
+        f"{cores} x 1 thread": usual | {"processes": cores, "threads": 1},
+        f"{cores} x 1 thread, bf16": usual | {"processes": cores, "threads": 1, "precision": "bf16"},
+    }
+
+
+def hours_of_table1(result):
+    """Hours for one seed at the measured rates: 232 epochs of training and 780 evaluations of 10,000 images."""
+    size, test_size = train.DATASETS["CIFAR100"][2:]
+    coresets = 6  # low and high at 0.1, 0.2, 0.3
+    cells = 3 * (1 + coresets)  # three prune ratios of each of them and of the baseline
+    trained = size * 10 * (1 + 2 * (0.1 + 0.2 + 0.3) + cells)
+    evaluated = size * 10 + test_size * (11 * (1 + coresets + cells) + cells)
+    return trained / size, (trained / result["rate"] + evaluated / result["evaluation"]) / 3600
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="(default: all)")
+    parser.add_argument("--rounds", type=int, default=3, help="times that every setting is measured (default: 3)")
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(default: cuda or cpu)"
+    )
+    parser.add_argument("--steps", type=int, help="steps to time (default: by network)")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    device = torch.device(args.device)
+    if args.measure:
+        measure(args.models[0], json.loads(args.measure), device, args.steps)
+
+    print(f"{train.device_name(device)}, torch {torch.__version__}, batch {BATCH}")
+    for model in args.models:
+        steps = (args.steps or NETWORKS[model][1]) * (20 if device.type == "cuda" else 1)
+        rounds = []
+        for _ in range(args.rounds):
+            rounds.append({name: together(model, how, device, steps) for name, how in settings(device).items()})
+        usual = next(iter(rounds[0]))
+        for name in rounds[0]:
+            middle = {key: statistics.median(r[name][key] for r in rounds) for key in rounds[0][name]}
+            ratios = sorted(r[name]["rate"] / r[usual]["rate"] for r in rounds)
+            line = f"{model:9} {name:22} {middle['rate']:9.0f} images/s  {middle['memory'] / 2**20:6.0f} MiB"
+            if name != usual:
+                line += f"  x {statistics.median(ratios):5.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+                line += f"  {100 * middle['share']:3.0f} % of the matmul rate"
+            print(line, flush=True)
+            if model == "resnet18" and name != usual:
+                epochs, hours = hours_of_table1(middle)
+                print(f"{'':32} make table1: {epochs:.0f} epochs of training, {hours:.2f} h for a seed", flush=True)
+
+
+if __name__ == "__main__":
+    main()
