@@ -37,11 +37,17 @@ CORES       := $(shell getconf _NPROCESSORS_ONLN)
 JOBS         = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),$(if $(filter -j,$(MAKEFLAGS)),$(CORES),1))
 THREADS      = $(or $(filter-out 0,$(shell expr $(CORES) / $(JOBS))),1)
 
-# What the two protocols ask of the steps in which the authors' program departs from the paper's text.
-forget-paper    = --events forgotten --positions fixed --batchnorm train
-mask-paper      = hold
-forget-released = --events flipped --positions shuffled --batchnorm frozen
-mask-released   = release
+# What the protocols ask of the steps in which the authors' program departs from the paper's text: `released` departs
+# in all four, and the ones between in one each.
+PROTOCOLS       = paper shuffled flipped frozen unheld released
+scoring         = --events $(1) --positions $(2) --batchnorm $(3)
+forget-paper    = $(call scoring,forgotten,fixed,train)
+forget-shuffled = $(call scoring,forgotten,shuffled,train)
+forget-flipped  = $(call scoring,flipped,fixed,train)
+forget-frozen   = $(call scoring,forgotten,fixed,frozen)
+forget-unheld   = $(forget-paper)
+forget-released = $(call scoring,flipped,shuffled,frozen)
+mask            = $(if $(filter unheld released,$(protocol)),release,hold)
 
 # --------------------------------------------------------------------------------------------------- targets
 
@@ -52,10 +58,16 @@ mask-released   = release
 seeds  = $(foreach s,$(SEEDS),$(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)/seed$s)
 sets   = full $(filter none,$(ORDERS)) $(foreach o,$(filter-out none,$(ORDERS)),$(foreach d,$(DATA_RATIOS),$o-$d))
 cells  = $(foreach s,$(seeds),$(foreach c,$(sets),$(foreach p,$(PRUNE_RATIOS),$s/$c/p$p/finetuned.pt)))
+dense  = $(foreach s,$(seeds),$(foreach c,$(sets),$s/$c/dense.pt))
+scores = $(seeds:%=%/forget.npy)
+subset = $(foreach s,$(seeds),$(foreach c,$(filter-out full none matched-%,$(sets)),$s/$c/subset.npy))
+ablate = $(foreach PROTOCOL,$(PROTOCOLS),$(cells))
 report = $(PYTHON) report.py table --format $(FORMAT)
+drawn  = $(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)
 own    = $(filter $(VENV)/bin/python,$(PYTHON))
 venv   = $(own:%/bin/python=%/ready)
 pytest = $(own:%/bin/python=%/pytest)
+plots  = $(own:%/bin/python=%/matplotlib)
 knobs  = PROTOCOL DATASET MODEL DATA_RATIOS PRUNE_RATIOS ORDERS SEEDS EPOCHS DATA FLAGS RUNS FORMAT PYTHON THREADS
 grids  = grid-fcnet-mnist grid-lenet-mnist grid-resnet18-cifar10 grid-resnet18-cifar100 grid-resnet50-cifar10
 
@@ -100,6 +112,23 @@ grid-%: DATASET = $(subst mnist,MNIST,$(subst cifar,CIFAR,$(word 2,$(subst -, ,$
 $(grids): grid-%: $$(cells)  ## the paper's 5 x 5 grid of one experiment
 	@$(report) $^
 
+.PHONY: figures
+figures: $$(cells) $$(scores) | $$(plots)  ## figures 1 and 2, heatmap and scores of the table, into its folder
+	$(PYTHON) report.py figure1 $(cells) --out $(drawn)/figure1.svg
+	$(PYTHON) report.py figure2 $(cells) --out $(drawn)/figure2.svg
+	$(PYTHON) report.py heatmap $(cells) --out $(drawn)/heatmap.svg
+	$(PYTHON) report.py scores $(scores) --out $(drawn)/scores.svg
+
+.PHONY: ablation
+ablation: DATA_RATIOS = 0.1
+ablation: PRUNE_RATIOS = 0.8
+ablation: $$(ablate)  ## each departure of the authors' program alone, at one data ratio and one prune ratio
+	@$(PYTHON) report.py ablation --format $(FORMAT) $^
+
+.PHONY: verify
+verify: $$(cells)  ## recompute what the files of the table claim
+	@$(PYTHON) report.py verify --data $(DATA) --threads $(THREADS) $(scores) $(subset) $(dense) $(cells:finetuned.pt=pruned.pt) $^
+
 # ----------------------------------------------------------------------------------------------------- steps
 
 # The fields of a result's path, read back out of $@. Lazy, so each recipe sees its own.
@@ -113,27 +142,27 @@ set      = $(word 5,$(field))
 epochs   = --epochs $(if $(filter none/dense.pt,$(set)/$(@F)),0,$(EPOCHS))
 train    = $(strip $(seed) $(epochs) $(FLAGS))
 samples  = $(if $(filter matched-%,$(set)),--share $(set:matched-%=%) ,$(if $<,--subset $< ))
-subset   = $(if $(filter none matched-%,$(*F)),,$(RUNS)/$*/subset.npy)
+chosen   = $(if $(filter none matched-%,$(*F)),,$(RUNS)/$*/subset.npy)
 run      = --data $(DATA) --threads $(THREADS)
-setting  = $(or $($(1)-$(protocol)),$(error $@: no protocol $(protocol), only paper and released))
+setting  = $(or $(forget-$(protocol)),$(error $@: no protocol $(protocol), only $(PROTOCOLS)))
 
 .PRECIOUS: $(RUNS)/%/forget.npy $(RUNS)/%/correct.npy $(RUNS)/%/full/dense.pt $(RUNS)/%/subset.npy $(RUNS)/%/dense.pt
 .PRECIOUS: $(RUNS)/%/pruned.pt $(RUNS)/%/finetuned.pt
 
 $(RUNS)/%/forget.npy $(RUNS)/%/correct.npy $(RUNS)/%/full/dense.pt: | $$(venv)
-	$(PYTHON) forget.py $(network) $(train) $(call setting,forget) $(run) --scores $(RUNS)/$*/forget.npy --correct $(RUNS)/$*/correct.npy --out $(RUNS)/$*/full/dense.pt
+	$(PYTHON) forget.py $(network) $(train) $(setting) $(run) --scores $(RUNS)/$*/forget.npy --correct $(RUNS)/$*/correct.npy --out $(RUNS)/$*/full/dense.pt
 
 $(RUNS)/%/subset.npy: $(RUNS)/$$(*D)/forget.npy | $$(venv)
 	$(PYTHON) select.py --scores $< $(order) $(seed) --out $@
 
-$(RUNS)/%/dense.pt: $$(subset) | $$(venv)
+$(RUNS)/%/dense.pt: $$(chosen) | $$(venv)
 	$(PYTHON) train.py $(network) $(samples)$(train) $(run) --out $@
 
 $(RUNS)/%/pruned.pt: $(RUNS)/$$(*D)/dense.pt | $$(venv)
 	$(PYTHON) prune.py --in $< $(prune) $(run) --out $@
 
 $(RUNS)/%/finetuned.pt: $(RUNS)/%/pruned.pt | $$(venv)
-	$(PYTHON) finetune.py --in $< --mask $(call setting,mask) $(train) $(run) --out $@
+	$(PYTHON) finetune.py --in $< --mask $(mask) $(train) $(run) --out $@
 
 # ----------------------------------------------------------------------------------------------- environment
 
@@ -142,6 +171,10 @@ $(VENV)/ready: requirements.txt
 	$(VENV)/bin/pip install --quiet --requirement requirements.txt
 	touch $@
 
-$(VENV)/pytest: $(VENV)/ready
-	$(VENV)/bin/pip install --quiet pytest
+$(VENV)/pytest: $(VENV)/matplotlib
+	$(VENV)/bin/pip install --quiet pytest scipy
+	touch $@
+
+$(VENV)/matplotlib: $(VENV)/ready
+	$(VENV)/bin/pip install --quiet matplotlib
 	touch $@

@@ -13,6 +13,7 @@ import io
 import itertools
 import json
 import math
+import runpy
 import statistics
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from train import DATASETS, Parser, cropped, evaluate, fail, first_line, read, replacing, restore, sparsity
+from train import DATASETS, Parser, cropped, evaluate, fail, first_line, load_subset, read, replacing, restore, sparsity
 
 SETTINGS = ("events", "positions", "batchnorm", "mask")
 PROTOCOLS = {  # the values of SETTINGS; in between, each departure of the authors' program alone
@@ -40,7 +41,7 @@ PUBLISHED = Path(__file__).parent / "tests" / "data" / "published_accuracies.csv
 
 
 class Cell(NamedTuple):
-    """One finetuned.pt, and one line of the csv that stands for it. "" is a setting that this cell does not depend on."""
+    """One finetuned.pt, or the line of a csv that stands for it; "" is a setting that the cell does not depend on."""
 
     dataset: str
     model: str
@@ -399,7 +400,7 @@ def origins(cells):
 
 
 def costs(cells):
-    """What every network costs and how its classes fare, a dict per order, data ratio and prune ratio; means of seeds."""
+    """What networks cost and how their classes fare, a dict per order, data ratio and prune ratio; means of seeds."""
     grid, rows = Grid(cells), []
     for order, d, p in itertools.product(("base", *grid.orders), grid.data_ratios, grid.prune_ratios):
         group = list(grid.at(order, d, p).values())
@@ -498,19 +499,25 @@ def load_scores(path):
     return Scores(path, scores, flags, histogram, np.array(null), never)
 
 
+def load_select():
+    """select.py's function select; an import would find the standard library's module."""
+    return runpy.run_path(str(Path(__file__).with_name("select.py")))["select"]
+
+
 def score_notes(files):
     """The check that would have caught scores that are noise: against chance, against each other, and ties."""
-    lines = []
+    lines, select = [], load_select()
     for one in files:
         flags, size, values = one.flags, len(one.scores), np.arange(len(one.histogram))
         lines.append(f"{one.path}: {flags['dataset']} {flags['model']} seed {flags['seed']}, {size} samples")
         lines.append(f"  events {flags['events']}, positions {flags['positions']}, batchnorm {flags['batchnorm']}")
-        lines += [
-            f"  score {k}: {100 * s:6.2f} %  by chance {100 * n:6.2f} %"
-            for k, s, n in zip(values, one.histogram, one.null)
-        ]
-        lines.append(f"  mean {one.scores.mean():.3f}, by chance {(values * one.null).sum():.3f}; total variation "
-                     f"distance from Binomial({flags['epochs'] - 1}, 1 - sum p^2): {abs(one.histogram - one.null).sum() / 2:.3f}")  # fmt: skip
+        shares = zip(values, 100 * one.histogram, 100 * one.null)
+        lines += [f"  score {k}: {share:6.2f} %  binomial {null:6.2f} %" for k, share, null in shares]
+        distance = abs(one.histogram - one.null).sum() / 2
+        lines.append(
+            f"  mean {one.scores.mean():.3f}, binomial {(values * one.null).sum():.3f}; total variation distance from "
+            f"Binomial({flags['epochs'] - 1}, 1 - sum p^2), the scores of noise: {distance:.3f}"
+        )
         if one.never is not None:
             scored = Counter(one.scores[one.never].tolist())
             where = ", ".join(f"{n} score {k}" for k, n in sorted(scored.items()))
@@ -526,13 +533,14 @@ def score_notes(files):
     for one, other in itertools.combinations(files, 2):
         if len(one.scores) != len(other.scores):
             fail(f"{one.path} and {other.path} are scores of different data sets; report them apart")
-        m = round(0.1 * len(one.scores))
-        top = [
-            set(np.lexsort((np.random.default_rng(i).permutation(len(f.scores)), f.scores))[-m:].tolist())
-            for i, f in enumerate((one, other))
-        ]
-        lines.append(f"{one.path} and {other.path}: correlation {np.corrcoef(one.scores, other.scores)[0, 1]:.3f}, the "
-                     f"highest tenths share {100 * len(top[0] & top[1]) / m:.0f} % (by chance 10 %)")  # fmt: skip
+        high, theirs, low = (
+            set(select(f.scores, o, 0.1, 0)) for f, o in ((one, "high"), (other, "high"), (other, "low"))
+        )
+        lines.append(
+            f"{one.path} and {other.path}: correlation {np.corrcoef(one.scores, other.scores)[0, 1]:.3f}; of the highest "
+            f"tenth of the first, {100 * len(high & theirs) / len(high):.0f} % are in the highest tenth of the second and "
+            f"{100 * len(high & low) / len(high):.0f} % in its lowest (strangers: 10 %)"
+        )
     return lines
 
 
@@ -675,7 +683,7 @@ def figure_scores(files, out):
         axis.bar(x - 0.2, learned, 0.4, color=COLOURS["low"], label="learned once", gid="learned")
         axis.bar(x - 0.2, 100 * never, 0.4, bottom=learned, color=COLOURS["high"], label="never learned", gid="never")
         if one.flags["positions"] == "shuffled":
-            axis.bar(x + 0.2, 100 * one.null, 0.4, color=COLOURS["none"], label="by chance (binomial)", gid="chance")
+            axis.bar(x + 0.2, 100 * one.null, 0.4, color=COLOURS["none"], label="noise (binomial)", gid="chance")
         axis.set_ylabel("samples (%)")
         flags = one.flags
         how = f"{flags['events']}, positions {flags['positions']}"
@@ -690,19 +698,25 @@ def figure_scores(files, out):
 
 
 def verify(paths, args):
-    """Recompute what the files claim; prints a line for each and exits with the number of those that are wrong."""
-    wrong = 0
-    for path in paths:
-        complaint = verify_scores(path) if path.endswith(".npy") else verify_checkpoint(path, args)
+    """Recompute what the files claim, print a line for each, and fail if any is wrong."""
+    wrong, known = 0, {}  # flags of forget.py: the scores that it made with them
+    for path in sorted(paths, key=lambda path: not path.endswith("forget.npy")):
+        if path.endswith("subset.npy"):
+            complaint = verify_subset(path, known)
+        elif path.endswith(".npy"):
+            complaint = verify_scores(path, known)
+        else:
+            complaint = verify_checkpoint(path, args)
         wrong += complaint is not None
         print(f"OK     {path}" if complaint is None else f"WRONG  {path}: {complaint}", flush=True)
     if wrong:
         fail(f"{wrong} of {len(paths)} files are not what they claim")
 
 
-def verify_scores(path):
+def verify_scores(path, known):
     """None, or what is wrong with a forget.npy, counted again from the correct.npy beside it."""
     one = load_scores(path)
+    known[json.dumps(one.flags)] = one.scores
     if one.never is None:
         return "there is no correct.npy beside it"
     if one.flags["events"] == "flipped":  # correct.npy does not tell which class was predicted
@@ -714,6 +728,16 @@ def verify_scores(path):
     return (
         None if np.array_equal(counts, one.scores) else f"{(counts != one.scores).sum()} scores differ from the count"
     )
+
+
+def verify_subset(path, known):
+    """None, or what is wrong with a subset.npy, selected again from the scores that it names."""
+    subset, steps = load_subset(path)
+    scores = known.get(json.dumps(steps.get("forget")))
+    if scores is None:
+        return "give the forget.npy that it was selected from, too"
+    same = np.array_equal(subset, load_select()(scores, **steps["select"]))
+    return None if same else "another selection from its scores, with its seed"
 
 
 def verify_checkpoint(path, args):

@@ -9,8 +9,9 @@ data set, so nothing is downloaded. Each measurement is a process of its own, an
 together: "2 x 1 thread" is two at once on two cores, which is how `make -j2` runs two cells, and counts both.
 
 Every line has images per second, the memory that training one network holds (with the loader's workers), the ratio to
-the other loop (median, and range over the rounds), and the share of the machine's matrix product rate, measured in the same
-process, that the step's arithmetic comes to (its arithmetic as the step does it, without the dead taps).
+the other loop (median, and range over the rounds), and the share of the matrix product rate, measured in the same
+process, that the step's arithmetic comes to (without the dead taps, which it leaves out). Above 100 %: torch's
+convolutions use another library than its matrix products.
 """
 
 import argparse
