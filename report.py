@@ -241,14 +241,16 @@ def holm(p_values):
 
 
 def published(cell):
-    """The authors' accuracies for this data set and network: {(column, order, data ratio, prune ratio): %}."""
+    """The authors' accuracies after fine-tuning, for this data set and network: {(order, data ratio, prune ratio): %}.
+
+    Unlike ours, theirs has a baseline of its own for every data ratio.
+    """
     with open(PUBLISHED, newline="") as file:
         rows = [r for r in csv.DictReader(file) if (r["dataset"], r["model"].lower()) == (cell.dataset, cell.model)]
     return {
-        (column, order, float(row["data_ratio"]), float(row["prune_ratio"])): float(row[f"{order}{column}"])
+        (order, float(row["data_ratio"]), float(row["prune_ratio"])): float(row[f"{order}_finetuned"])
         for row in rows
         for order in ("base", "low", "high")
-        for column in ("", "_pruned", "_finetuned")
     }
 
 
@@ -302,7 +304,7 @@ def table(cells):
         for one, other in pairs:
             values, name = grid.differences(one, other, d, p), f"{one}-{other}"
             several = len(values) > 1
-            ends = theirs.get(("_finetuned", one, d, p)), theirs.get(("_finetuned", other, d, p))
+            ends = theirs.get((one, d, p)), theirs.get((other, d, p))
             row[name] = statistics.fmean(values) if values else None
             row[f"{name}_half"] = half_width(values) if several else None
             row[f"{name}_p"] = sign_flip_p(values) if several else None
@@ -354,7 +356,7 @@ def table_notes(cells, rows, pairs):
         notes += [
             "±: half of the 95 % t interval over the seeds; *: it excludes 0; in, out: the published difference lies "
             "inside or outside of the 95 % prediction interval of one new run.",
-            f"p: exact sign-flip permutation, two-sided, Holm-corrected over {tests} tests; with {n} seeds a single one "
+            f"p: exact sign-flip permutation, two-sided, Holm-corrected over {tests} tests; with {n} seeds one test "
             f"cannot go below 2/2^{n} = {2 / 2**n:.2g}, and the smallest of {tests} not below "
             f"{min(1.0, tests * 2 / 2**n):.2g}.",
         ]
@@ -537,9 +539,9 @@ def score_notes(files):
             set(select(f.scores, o, 0.1, 0)) for f, o in ((one, "high"), (other, "high"), (other, "low"))
         )
         lines.append(
-            f"{one.path} and {other.path}: correlation {np.corrcoef(one.scores, other.scores)[0, 1]:.3f}; of the highest "
-            f"tenth of the first, {100 * len(high & theirs) / len(high):.0f} % are in the highest tenth of the second and "
-            f"{100 * len(high & low) / len(high):.0f} % in its lowest (strangers: 10 %)"
+            f"{one.path} and {other.path}: correlation {np.corrcoef(one.scores, other.scores)[0, 1]:.3f}; of the "
+            f"first's highest tenth, {100 * len(high & theirs) / len(high):.0f} % are in the second's highest and "
+            f"{100 * len(high & low) / len(high):.0f} % in its lowest tenth (strangers: 10 %)"
         )
     return lines
 
@@ -671,7 +673,7 @@ def figure_heatmap(cells, out):
 
 
 def figure_scores(files, out):
-    """The distribution of the scores, a panel per file: never-learned samples marked, the chance distribution beside."""
+    """The distribution of the scores, a panel per file: never-learned samples marked, shuffled ones beside noise."""
     plt = pyplot()
     shape = {"figsize": (3.5, 0.6 + 1.7 * len(files)), "squeeze": False, "layout": "constrained", "sharex": True}
     figure, axes = plt.subplots(len(files), 1, **shape)

@@ -139,7 +139,7 @@ def test_missing_seeds_are_left_out_of_the_pairs(tmp_path):
 def test_table_tells_the_floor_of_p_and_counts_what_is_compatible(tmp_path):
     cells = several(6)
     out = run("report.py", "table", write(tmp_path / "x.csv", cells))
-    assert "with 6 seeds a single one cannot go below 2/2^6 = 0.031" in out
+    assert "with 6 seeds one test cannot go below 2/2^6 = 0.031" in out
     rows, _ = report.table(cells)
     inside = [row[f"{o}-base_compatible"] for row in rows for o in ("low", "high")]
     signs = [row[f"{o}-base"] * row[f"{o}-base_published"] > 0 for row in rows for o in ("low", "high")]
