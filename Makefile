@@ -32,10 +32,10 @@ RUNS         = runs$(if $(filter-out 10,$(EPOCHS)),/epochs$(EPOCHS))
 VENV         = .venv
 PYTHON       = $(VENV)/bin/python
 
-# Threads of a process: the cores, shared out over the jobs of make -j.
+# Threads of a process: the cores, shared out over the jobs of make -j. The two small networks are slower with two.
 CORES       := $(shell getconf _NPROCESSORS_ONLN)
 JOBS         = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),$(if $(filter -j,$(MAKEFLAGS)),$(CORES),1))
-THREADS      = $(or $(filter-out 0,$(shell expr $(CORES) / $(JOBS))),1)
+THREADS      = $(if $(filter fcnet lenet,$(word 3,$(field))),1,$(or $(filter-out 0,$(shell expr $(CORES) / $(JOBS))),1))
 
 # What the protocols ask of the steps in which the authors' program departs from the paper's text: `released` departs
 # in all four, and the ones between in one each.

@@ -599,7 +599,7 @@ def main():
     data = load(args.dataset, args.data, args.device)
     if subset is not None and (subset.min() < 0 or subset.max() >= len(data.train_labels)):
         fail(f"{args.subset} holds indices outside 0 to {len(data.train_labels) - 1}, the training set's")
-    if earlier and earlier["forget"]["data"] != data.facts["data"]:
+    if "forget" in earlier and earlier["forget"]["data"] != data.facts["data"]:
         fail(f"{args.subset} was chosen from other data than {args.data}/{args.dataset}.pt; score and select again")
     net = build(args.model, args.dataset, args.seed).to(args.device)
     history = fit(net, data, sizes, args, subset, args.share)

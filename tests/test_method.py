@@ -215,4 +215,8 @@ def test_resnet18_runs_every_step(cifar, tmp_path):
     for name in weights:
         assert (pruned[name] == 0).sum() == round(0.6 * pruned[name].numel())
         assert torch.equal(tuned[name] == 0, pruned[name] == 0)
-    assert "of 11218112 weights are zero, 60.00 %; of the " in told
+    assert "of 11218112 weights are zero, 60.00 %; of the 4271296 live ones" in told
+    (line,) = run("report.py", "costs", "finetuned.pt", cwd=tmp_path).split("\n\n")[0].splitlines()[1:]
+    counts = sum(int((tuned[name] != 0).sum()) for name in tuned if tuned[name].ndim > 0 and "running" not in name)
+    assert line.split()[8] == "11227812" and int(line.split()[9]) == pytest.approx(counts, abs=5)  # a bias may be zero
+    assert line.split()[10] == "4271296"
