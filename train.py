@@ -290,6 +290,8 @@ def fit(net, data, sizes, args, subset=None, share=1.0, hold=None, batchnorm="tr
     labels = data.train_labels
     samples = torch.arange(len(labels)) if subset is None else torch.from_numpy(subset)
     size = round(share * len(samples))
+    if size == 0:
+        fail(f"--share {share} of {len(samples)} samples is none")
     if size % args.batch_size == 1 and batchnorm == "train" and "BatchNorm" in str(net):
         fail(f"the last of {size} samples would be a batch alone, too little for BatchNorm; change --batch-size")
     stream = args.seed + (0 if hold is None else 2**63)  # fine-tuning does not shuffle as the first training did

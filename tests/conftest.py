@@ -5,11 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = "1"  # here and in all processes: two threads beside another busy process are slow
+
 import numpy as np
 import pytest
 import torch
-
-torch.set_num_threads(1)  # two threads beside another busy process are many times slower than one
 
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = ROOT / "tests" / "data"
