@@ -539,9 +539,8 @@ def score_notes(files):
     for one, other in itertools.combinations(files, 2):
         if len(one.scores) != len(other.scores):
             fail(f"{one.path} and {other.path} are scores of different data sets; report them apart")
-        high, theirs, low = (
-            set(select(f.scores, o, 0.1, 0)) for f, o in ((one, "high"), (other, "high"), (other, "low"))
-        )
+        high = set(select(one.scores, "high", 0.1, 0))  # ties by lots of their own, or strangers would agree
+        theirs, low = (set(select(other.scores, order, 0.1, 1)) for order in ("high", "low"))
         lines.append(
             f"{one.path} and {other.path}: correlation {np.corrcoef(one.scores, other.scores)[0, 1]:.3f}; of the "
             f"first's highest tenth, {100 * len(high & theirs) / len(high):.0f} % are in the second's highest and "
@@ -610,7 +609,7 @@ def figure1(cells, out):
         axis.set_xlabel("epoch of fine-tuning")
     several = f"; mean and range of {len(grid.seeds)} seeds" if len(grid.seeds) > 1 else f"; seed {grid.seeds[0]}"
     figure.suptitle(title(cells[0]) + several, fontsize=9)
-    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3 * min(columns, 2))
     save_figure(figure, out)
 
 
@@ -631,7 +630,7 @@ def figure2(cells, out):
                     look = {"facecolor": COLOURS[order] if state == "after" else "none", "edgecolor": COLOURS[order]}
                     label = order if (j, state) == (0, "after") else None
                     bars = axis.bar(j + width * (i - (len(orders) - 1) / 2), statistics.fmean(accuracy), 0.85 * width,
-                                    yerr=spread, error_kw={"lw": 0.7}, label=label, lw=0.8, **look)  # fmt: skip
+                                    yerr=spread, error_kw={"lw": 0.9, "ecolor": "#888888"}, label=label, lw=0.8, **look)  # fmt: skip
                     bars[0].set_gid(f"bar-{state}-{order}-{p:g}")
     axis.set_xticks(range(len(grid.prune_ratios)), [f"{100 * p:g}" for p in grid.prune_ratios])
     axis.set_xlabel("pruned weights (%)")
