@@ -83,8 +83,8 @@ smoke:  ## the whole method on 5,000 embedded digits in a minute: FCNet, no down
 	@$(MAKE) --no-print-directory table DATA=tests/data RUNS=runs/smoke DATA_RATIOS="0.1 0.3" PRUNE_RATIOS=0.8
 
 .PHONY: test
-test: $$(pytest)  ## the test suite
-	$(PYTHON) -m pytest -q -rs tests
+test: $$(pytest)  ## the test suite (with your own PYTHON it needs pytest, pytest-xdist, scipy and matplotlib)
+	$(PYTHON) -m pytest -q -rs -n 2 --dist loadfile tests
 
 .PHONY: bench
 bench: | $$(venv)  ## training speed against the usual PyTorch loop, and what make table1 takes
@@ -172,7 +172,7 @@ $(VENV)/ready: requirements.txt
 	touch $@
 
 $(VENV)/pytest: $(VENV)/matplotlib
-	$(VENV)/bin/pip install --quiet pytest scipy
+	$(VENV)/bin/pip install --quiet pytest pytest-xdist scipy
 	touch $@
 
 $(VENV)/matplotlib: $(VENV)/ready

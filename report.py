@@ -373,8 +373,7 @@ def table_notes(cells, rows, pairs):
         notes.append(f"Zero weights of the baseline that no training could reach, by prune ratio: {', '.join(dead)}.")
     if absent := Grid(cells).missing():
         notes.append(f"missing, {len(absent)} cells: {', '.join(absent)}")
-    if theirs:
-        measured = [(row, name) for row, name in theirs if row[name] is not None]
+    if measured := [(row, name) for row, name in theirs if row[name] is not None]:
         agree = sum(row[name] * row[f"{name}_published"] > 0 for row, name in measured)
         inside = [row[f"{name}_compatible"] for row, name in measured if row[f"{name}_compatible"] is not None]
         notes.append(

@@ -320,7 +320,9 @@ def test_verify_finds_what_was_changed(chain, tmp_path):
 def readme_commands():
     """(command, text after it) of every `python report.py` in a code block of README.md that reads tests/results."""
     text = (ROOT / "README.md").read_text()
-    return re.findall(r"^```sh\n(python report\.py .*tests/results/.*)\n```\n\n(.*?)(?=^```|^#|\Z)", text, re.M | re.S)
+    return re.findall(
+        r"^```sh\n(python report\.py [^\n]*tests/results/[^\n]*)\n```\n\n(.*?)(?=^```|^#|\Z)", text, re.M | re.S
+    )
 
 
 @pytest.mark.parametrize("command, after", readme_commands(), ids=lambda value: value[:60])
