@@ -68,7 +68,7 @@ own    = $(filter $(VENV)/bin/python,$(PYTHON))
 venv   = $(own:%/bin/python=%/ready)
 pytest = $(own:%/bin/python=%/pytest)
 plots  = $(own:%/bin/python=%/matplotlib)
-knobs  = PROTOCOL DATASET MODEL DATA_RATIOS PRUNE_RATIOS ORDERS SEEDS EPOCHS DATA FLAGS RUNS FORMAT PYTHON THREADS
+knobs  = PROTOCOL PROTOCOLS DATASET MODEL DATA_RATIOS PRUNE_RATIOS ORDERS SEEDS EPOCHS DATA FLAGS RUNS FORMAT PYTHON THREADS
 grids  = grid-fcnet-mnist grid-lenet-mnist grid-resnet18-cifar10 grid-resnet18-cifar100 grid-resnet50-cifar10
 
 .PHONY: help

@@ -701,6 +701,9 @@ def figure_scores(files, out):
 # --------------------------------------------------------------------------------------------------- verification
 
 
+UNCOUNTED = "flips cannot be counted again: correct.npy tells right from wrong, not which class was predicted"
+
+
 def verify(paths, args):
     """Recompute what the files claim, print a line for each, and fail if any is wrong."""
     wrong, known = 0, {}  # flags of forget.py: the scores that it made with them
@@ -711,20 +714,21 @@ def verify(paths, args):
             complaint = verify_scores(path, known)
         else:
             complaint = verify_checkpoint(path, args)
-        wrong += complaint is not None
-        print(f"OK     {path}" if complaint is None else f"WRONG  {path}: {complaint}", flush=True)
+        wrong += complaint not in (None, UNCOUNTED)
+        word = "OK" if complaint is None else "SKIPPED" if complaint is UNCOUNTED else "WRONG"
+        print(f"{word:8} {path}" + (f": {complaint}" if complaint else ""), flush=True)
     if wrong:
         fail(f"{wrong} of {len(paths)} files are not what they claim")
 
 
 def verify_scores(path, known):
-    """None, or what is wrong with a forget.npy, counted again from the correct.npy beside it."""
+    """None, or what is wrong with a forget.npy, counted again from the correct.npy beside it; or UNCOUNTED."""
     one = load_scores(path)
     known[json.dumps(one.flags)] = one.scores
     if one.never is None:
         return "there is no correct.npy beside it"
-    if one.flags["events"] == "flipped":  # correct.npy does not tell which class was predicted
-        return None
+    if one.flags["events"] == "flipped":
+        return UNCOUNTED
     correct = np.load(Path(path).with_name("correct.npy"), allow_pickle=False).astype(np.int8)
     counts = (np.diff(correct, axis=0) == -1).sum(0)
     if one.flags["events"] == "toneva":

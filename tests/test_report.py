@@ -291,6 +291,11 @@ def test_verify_finds_what_was_changed(chain, tmp_path):
     files = [name.replace("low", "subset") for name in names if name != "correct.npy"]
     command = ("report.py", "verify", *files, "--data", DIGITS)
     assert run(*command, cwd=tmp_path).count("OK") == 7
+    (tmp_path / "flipped").mkdir()
+    shutil.copy(tmp_path / "correct.npy", tmp_path / "flipped")
+    flips = (tmp_path / "forget.npy").read_bytes().replace(b'"forgotten"', b'"flipped"')
+    (tmp_path / "flipped" / "forget.npy").write_bytes(flips)
+    assert run("report.py", "verify", "flipped/forget.npy", cwd=tmp_path).startswith("SKIPPED  flipped/forget.npy: ")
 
     scores, rest = np.load(tmp_path / "forget.npy"), (tmp_path / "forget.npy").read_bytes()
     scores[0] += 1
