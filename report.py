@@ -623,13 +623,14 @@ def figure2(cells, out):
         for j, p in enumerate(grid.prune_ratios):
             group = list(grid.at(order, d, p).values())
             values = {"before": [cell.dense for cell in group], "after": [cell.accuracies[0] for cell in group]}
+            x = j + width * (i - (len(orders) - 1) / 2)
             for state, accuracy in values.items():
                 if accuracy:
-                    spread = statistics.stdev(accuracy) if len(accuracy) > 1 else None
                     look = {"facecolor": COLOURS[order] if state == "after" else "none", "edgecolor": COLOURS[order]}
-                    label = order if (j, state) == (0, "after") else None
-                    bars = axis.bar(j + width * (i - (len(orders) - 1) / 2), statistics.fmean(accuracy), 0.85 * width,
-                                    yerr=spread, error_kw={"lw": 0.9, "ecolor": "#888888"}, label=label, lw=0.8, **look)  # fmt: skip
+                    look["label"] = order if (j, state) == (0, "after") else None
+                    look["yerr"] = statistics.stdev(accuracy) if len(accuracy) > 1 else None
+                    error = {"lw": 0.9, "ecolor": "#888888"}
+                    bars = axis.bar(x, statistics.fmean(accuracy), 0.85 * width, error_kw=error, lw=0.8, **look)
                     bars[0].set_gid(f"bar-{state}-{order}-{p:g}")
     axis.set_xticks(range(len(grid.prune_ratios)), [f"{100 * p:g}" for p in grid.prune_ratios])
     axis.set_xlabel("pruned weights (%)")
@@ -808,7 +809,8 @@ def main():
         if args.out:
             figure_scores(files, args.out)
         return print("\n".join(score_notes(files)))
-    cells = load_cells(args.inputs, [field for field in AGREE if args.what != "ablation" or field not in SETTINGS])
+    protocols_differ = args.what in ("ablation", "cells")
+    cells = load_cells(args.inputs, [field for field in AGREE if not (protocols_differ and field in SETTINGS)])
     if args.what in FIGURES:
         return FIGURES[args.what](cells, args.out)
     if args.what == "cells":

@@ -196,6 +196,8 @@ def test_cells_of_checkpoints_and_of_their_csv_are_the_same(chain, tmp_path):
     weights = [value for value in checkpoint["model"].values() if value.ndim > 1]
     assert cell.parameters - cell.nonzero == sum(int((weight == 0).sum()) for weight in weights)
     assert cell.worst_class == min(torch.load(chain / "dense.pt", weights_only=True)["class_accuracy"])
+    run("report.py", "cells", chain / "hold.pt", chain / "release.pt", "--out", tmp_path / "two.csv")
+    assert [report.protocol(cell) for cell in report.read_csv(str(tmp_path / "two.csv"))] == ["paper", "unheld"]
 
 
 # --------------------------------------------------------------------------------------- costs, ablation, scores
