@@ -80,7 +80,7 @@ help:  ## this list
 
 .PHONY: smoke
 smoke:  ## the whole method on 5,000 embedded digits in a minute: FCNet, no download
-	@$(MAKE) --no-print-directory table DATA=tests/data RUNS=runs/smoke DATA_RATIOS="0.1 0.3" PRUNE_RATIOS=0.8
+	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(CORES)) table DATA=tests/data RUNS=runs/smoke DATA_RATIOS="0.1 0.3" PRUNE_RATIOS=0.8
 
 .PHONY: test
 test: $$(pytest)  ## the test suite (with your own PYTHON it needs pytest, pytest-xdist, scipy and matplotlib)
