@@ -34,7 +34,8 @@ PYTHON       = $(VENV)/bin/python
 
 # Threads of a process: the cores, shared out over the jobs of make -j. The two small networks are slower with two.
 CORES       := $(shell getconf _NPROCESSORS_ONLN)
-JOBS         = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),$(if $(filter -j,$(MAKEFLAGS)),$(CORES),1))
+PARALLEL     = $(filter -j%,$(MAKEFLAGS))
+JOBS         = $(if $(PARALLEL),$(or $(PARALLEL:-j%=%),$(CORES)),1)
 THREADS      = $(if $(filter fcnet lenet,$(word 3,$(field))),1,$(or $(filter-out 0,$(shell expr $(CORES) / $(JOBS))),1))
 
 # What the protocols ask of the steps in which the authors' program departs from the paper's text: `released` departs
@@ -80,7 +81,7 @@ help:  ## this list
 
 .PHONY: smoke
 smoke:  ## the whole method on 5,000 embedded digits in a minute: FCNet, no download
-	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(CORES)) table DATA=tests/data RUNS=runs/smoke DATA_RATIOS="0.1 0.3" PRUNE_RATIOS=0.8
+	@$(MAKE) --no-print-directory $(if $(PARALLEL),,-j$(CORES)) table DATA=tests/data RUNS=runs/smoke DATA_RATIOS="0.1 0.3" PRUNE_RATIOS=0.8
 
 .PHONY: test
 test: $$(pytest)  ## the test suite (with your own PYTHON it needs pytest, pytest-xdist, scipy and matplotlib)

@@ -484,7 +484,12 @@ class Scores(NamedTuple):
     flags: dict
     histogram: np.ndarray
     null: np.ndarray  # Binomial(T - 1, 1 - sum p_c^2): predictions of strangers that differ
-    never: np.ndarray | None  # bool [N], if correct.npy is beside the scores
+    correct: np.ndarray | None  # bool [T, N], if correct.npy is beside the scores
+
+    @property
+    def never(self):
+        """The samples that were never learned, bool [N]; None if it is not known."""
+        return None if self.correct is None else ~self.correct.any(0)
 
 
 def load_scores(path):
@@ -493,15 +498,17 @@ def load_scores(path):
         with open(path, "rb") as file:
             scores, labels = np.load(file, allow_pickle=False), np.load(file, allow_pickle=False)
             flags = json.loads(file.read())["forget"]
-        correct = Path(path).with_name("correct.npy")
-        never = ~np.load(correct, allow_pickle=False).any(0) if correct.exists() else None
+        beside = Path(path).with_name("correct.npy")
+        correct = np.load(beside, allow_pickle=False) if beside.exists() else None
         epochs = flags["epochs"]
+        if correct is not None and correct.shape != (epochs, len(scores)):
+            raise ValueError(f"{beside} is not [{epochs}, {len(scores)}]")
         histogram = np.bincount(scores, minlength=epochs + 1) / len(scores)
     except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
         fail(f"cannot read {path} ({first_line(error)}); it must be the scores that forget.py wrote")
     differ = 1 - ((np.bincount(labels) / len(labels)) ** 2).sum()
     null = [math.comb(epochs - 1, k) * differ**k * (1 - differ) ** (epochs - 1 - k) for k in range(epochs)] + [0.0]
-    return Scores(path, scores, flags, histogram, np.array(null), never)
+    return Scores(path, scores, flags, histogram, np.array(null), correct)
 
 
 def load_select():
@@ -620,17 +627,17 @@ def figure2(cells, out):
     figure, axis = plt.subplots(figsize=(3.5, 2.6), layout="constrained")
     width = 0.8 / len(orders)
     for i, order in enumerate(orders):
+        look = {"edgecolor": COLOURS[order], "lw": 0.8, "error_kw": {"lw": 0.9, "ecolor": "#888888"}}
         for j, p in enumerate(grid.prune_ratios):
             group = list(grid.at(order, d, p).values())
             values = {"before": [cell.dense for cell in group], "after": [cell.accuracies[0] for cell in group]}
             x = j + width * (i - (len(orders) - 1) / 2)
             for state, accuracy in values.items():
                 if accuracy:
-                    look = {"facecolor": COLOURS[order] if state == "after" else "none", "edgecolor": COLOURS[order]}
+                    look["facecolor"] = COLOURS[order] if state == "after" else "none"
                     look["label"] = order if (j, state) == (0, "after") else None
-                    look["yerr"] = statistics.stdev(accuracy) if len(accuracy) > 1 else None
-                    error = {"lw": 0.9, "ecolor": "#888888"}
-                    bars = axis.bar(x, statistics.fmean(accuracy), 0.85 * width, error_kw=error, lw=0.8, **look)
+                    spread = statistics.stdev(accuracy) if len(accuracy) > 1 else None
+                    bars = axis.bar(x, statistics.fmean(accuracy), 0.85 * width, yerr=spread, **look)
                     bars[0].set_gid(f"bar-{state}-{order}-{p:g}")
     axis.set_xticks(range(len(grid.prune_ratios)), [f"{100 * p:g}" for p in grid.prune_ratios])
     axis.set_xlabel("pruned weights (%)")
@@ -726,14 +733,13 @@ def verify_scores(path, known):
     """None, or what is wrong with a forget.npy, counted again from the correct.npy beside it; or UNCOUNTED."""
     one = load_scores(path)
     known[json.dumps(one.flags)] = one.scores
-    if one.never is None:
+    if one.correct is None:
         return "there is no correct.npy beside it"
     if one.flags["events"] == "flipped":
         return UNCOUNTED
-    correct = np.load(Path(path).with_name("correct.npy"), allow_pickle=False).astype(np.int8)
-    counts = (np.diff(correct, axis=0) == -1).sum(0)
+    counts = (np.diff(one.correct.astype(np.int8), axis=0) == -1).sum(0)
     if one.flags["events"] == "toneva":
-        counts[one.never] = len(correct)
+        counts[one.never] = len(one.correct)
     return (
         None if np.array_equal(counts, one.scores) else f"{(counts != one.scores).sum()} scores differ from the count"
     )
