@@ -288,10 +288,11 @@ class Grid:
 
 
 def table(cells):
-    """Table 1, a dict per data ratio and prune ratio, and the pairs of orders whose differences it has.
+    """Table 1, a dict per data ratio and prune ratio.
 
-    For each pair: mean of the paired differences, half of its 95 % interval, Holm-corrected sign-flip p, seeds, the
-    published difference, and whether that lies in the prediction interval of one new run; None where there is none.
+    For each pair of orders: mean of the paired differences, half of its 95 % interval, Holm-corrected sign-flip p,
+    seeds, the published difference, and whether that lies in the prediction interval of one new run; None where there
+    is none.
     """
     grid, theirs = Grid(cells), published(cells[0])
     pairs = [(order, "base") for order in grid.orders]
@@ -319,11 +320,17 @@ def table(cells):
     tests = [(row, f"{a}-{b}_p") for row in rows for a, b in pairs if row[f"{a}-{b}_p"] is not None]
     for (row, name), p in zip(tests, holm([row[name] for row, name in tests])):
         row[name] = p
-    return rows, pairs
+    return rows
 
 
-def table_lines(rows, pairs):
+def compared(rows):
+    """The pairs of orders whose differences the rows of `table` have."""
+    return [tuple(key.split("-")) for key in rows[0] if "-" in key and "_" not in key]
+
+
+def table_lines(rows):
     """Titles and lines of text for the rows of `table`."""
+    pairs = compared(rows)
     several = any(row[f"{a}-{b}_p"] is not None for row in rows for a, b in pairs)
     titles, lines = ["Data Ratio", "Prune Ratio", "Base"], [[] for _ in rows]
     for line, row in zip(lines, rows):
@@ -347,8 +354,9 @@ def number(mean, half, sign=""):
     return "-" if mean is None else f"{mean:{sign}.2f}" + ("" if half is None else f" ± {half:.2f}")
 
 
-def table_notes(cells, rows, pairs):
+def table_notes(cells, rows):
     """What the table was made from and what can be said of it, a line each."""
+    pairs = compared(rows)
     n = max((row[f"{a}-{b}_seeds"] for row in rows for a, b in pairs), default=0)
     notes = ["Test accuracy in %, differences in percentage points, paired by seed."]
     if n > 1:
@@ -823,14 +831,9 @@ def main():
         text = write_csv(cells)
     else:
         make, lines = TABLES[args.what]
-        made = make(cells)
-        rows, pairs = made if args.what == "table" else (made, None)
-        if args.format == "csv":
-            text = write_csv(rows)
-        elif args.what == "table":
-            text = render(*lines(rows, pairs), table_notes(cells, rows, pairs), args.format)
-        else:
-            text = render(*lines(rows), origins(cells), args.format)
+        rows = make(cells)
+        notes = table_notes(cells, rows) if args.what == "table" else origins(cells)
+        text = write_csv(rows) if args.format == "csv" else render(*lines(rows), notes, args.format)
     if args.out:
         with replacing(args.out) as file:
             file.write(text.encode())

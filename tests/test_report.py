@@ -89,7 +89,8 @@ def several(n, spread=0.5, orders=("low", "high", "random", "none")):
 def test_intervals_and_p_values_are_scipys(n):
     cells = several(n)
     at = {cell.key: cell.accuracy for cell in cells}
-    rows, pairs = report.table(cells)
+    rows = report.table(cells)
+    pairs = report.compared(rows)
     assert pairs == [(o, "base") for o in ("low", "high", "random", "none")] + [("low", "random"), ("high", "random")]
     raw = []
     for row in rows:
@@ -131,7 +132,7 @@ def test_p_values_at_the_edges():
 
 def test_missing_seeds_are_left_out_of_the_pairs(tmp_path):
     cells = [cell for cell in several(3) if cell.key != ("base", 1.0, 0.4, 1)]
-    rows, _ = report.table(cells)
+    rows = report.table(cells)
     assert [row["low-base_seeds"] for row in rows] == [2, 3, 2, 3]
     assert "missing, 1 cells: base/p0.4 seed 1" in run("report.py", "table", write(tmp_path / "x.csv", cells))
 
@@ -140,7 +141,7 @@ def test_table_tells_the_floor_of_p_and_counts_what_is_compatible(tmp_path):
     cells = several(6)
     out = run("report.py", "table", write(tmp_path / "x.csv", cells))
     assert "with 6 seeds one test cannot go below 2/2^6 = 0.031" in out
-    rows, _ = report.table(cells)
+    rows = report.table(cells)
     inside = [row[f"{o}-base_compatible"] for row in rows for o in ("low", "high")]
     signs = [row[f"{o}-base"] * row[f"{o}-base_published"] > 0 for row in rows for o in ("low", "high")]
     assert (
@@ -160,7 +161,7 @@ def test_csv_read_back_is_the_table(tmp_path):
     run("report.py", "table", path, "--format", "csv", "--out", tmp_path / "table.csv")
     with open(tmp_path / "table.csv", newline="") as file:
         back = list(csv.DictReader(file))
-    rows, _ = report.table(cells)
+    rows = report.table(cells)
     assert [{k: "" if v is None else str(v) for k, v in row.items()} for row in rows] == back
 
 
@@ -266,7 +267,7 @@ def test_heatmap_prints_every_difference(tmp_path):
     path, cells = tmp_path / "f.svg", several(1)
     run("report.py", "heatmap", write(tmp_path / "x.csv", cells), "--out", path)
     _, texts = drawing(path)
-    rows, _ = report.table(cells)
+    rows = report.table(cells)
     for row in rows:
         assert f"{row['low-base']:+.2f}" in texts and f"{row['high-base']:+.2f}" in texts
     assert "percentage points" in texts and "coreset (% of the data)" in texts
