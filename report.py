@@ -388,6 +388,10 @@ def table_notes(cells, rows):
             f"Of {len(measured)} published differences, {agree} have the sign of ours"
             + (f", and {sum(inside)} of {len(inside)} are compatible with ours." if inside else ".")
         )
+        ends = published(cells[0])
+        gaps = [ends["low", d, p] - ends["high", d, p] for order, d, p in ends if order == "low"]
+        gap = number(statistics.fmean(gaps), half_width(gaps), "+")
+        notes.append(f"Published low - high: {gap} over its {len(gaps)} cells, one run each.")
     return notes
 
 

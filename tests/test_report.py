@@ -140,6 +140,9 @@ def test_missing_seeds_are_left_out_of_the_pairs(tmp_path):
 def test_table_tells_the_floor_of_p_and_counts_what_is_compatible(tmp_path):
     cells = several(6)
     out = run("report.py", "table", write(tmp_path / "x.csv", cells))
+    gaps = [float(theirs["low"] - theirs["high"]) for theirs in published("_finetuned").values()]
+    low, high = scipy.stats.t.interval(0.95, len(gaps) - 1, np.mean(gaps), scipy.stats.sem(gaps))
+    assert f"Published low - high: {np.mean(gaps):+.2f} ± {(high - low) / 2:.2f} over its 25 cells" in out
     assert "with 6 seeds one test cannot go below 2/2^6 = 0.031" in out
     rows = report.table(cells)
     inside = [row[f"{o}-base_compatible"] for row in rows for o in ("low", "high")]
