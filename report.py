@@ -477,7 +477,7 @@ def render(titles, lines, notes, style):
         body = [" & ".join(line).replace("±", r"$\pm$") + r" \\" for line in (titles, *lines)]
         head = [rf"\begin{{tabular}}{{{'r' * len(titles)}}}", r"\toprule", body[0], r"\midrule"]
         return "\n".join(head + body[1:] + [r"\bottomrule", r"\end{tabular}"] + [f"% {note}" for note in notes]) + "\n"
-    widths = [max(map(len, column)) for column in zip(titles, *lines)]
+    widths = [max(2, *map(len, column)) for column in zip(titles, *lines)]  # markdown's rule is "-:" at least
     lines = [[field.rjust(width) for field, width in zip(line, widths)] for line in (titles, *lines)]
     if style == "markdown":
         lines.insert(1, ["-" * (width - 1) + ":" for width in widths])

@@ -137,6 +137,12 @@ def test_missing_seeds_are_left_out_of_the_pairs(tmp_path):
     assert "missing, 1 cells: base/p0.4 seed 1" in run("report.py", "table", write(tmp_path / "x.csv", cells))
 
 
+def test_every_column_of_a_markdown_table_has_a_rule(tmp_path):
+    cells = [cell for cell in several(2) if cell.order != "random" or cell.seed == 0]  # its p is a column of "-"
+    out = run("report.py", "table", write(tmp_path / "x.csv", cells), "--format", "markdown").splitlines()
+    assert re.fullmatch(r"\|( -+: \|)+", out[1]) and out[1].count("|") == out[0].count("|")
+
+
 def test_table_tells_the_floor_of_p_and_counts_what_is_compatible(tmp_path):
     cells = several(6)
     out = run("report.py", "table", write(tmp_path / "x.csv", cells))
