@@ -599,6 +599,12 @@ def title(cell):
     return f"{cell.model} on {cell.dataset}, protocol {protocol(cell)}"
 
 
+def seeds(grid):
+    """The seeds of a figure in words; "up to" if some cells have not been run with all of them."""
+    n = len(grid.seeds)
+    return f"seed {grid.seeds[0]}" if n == 1 else f"{'up to ' if grid.missing() else ''}{n} seeds"
+
+
 def figure1(cells, out):
     """Paper, figure 1: test accuracy over fine-tuning, a line per order with the range of seeds, a panel per cell."""
     plt, grid = pyplot(), Grid(cells)
@@ -625,8 +631,8 @@ def figure1(cells, out):
         axis.set_ylabel("test accuracy (%)")
     for axis in axes[-1]:
         axis.set_xlabel("epoch of fine-tuning")
-    several = f"; mean and range of {len(grid.seeds)} seeds" if len(grid.seeds) > 1 else f"; seed {grid.seeds[0]}"
-    figure.suptitle(title(cells[0]) + several, fontsize=9)
+    spread = "mean and range of " if len(grid.seeds) > 1 else ""
+    figure.suptitle(f"{title(cells[0])}; {spread}{seeds(grid)}", fontsize=9)
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3 * min(columns, 2))
     save_figure(figure, out)
 
@@ -690,7 +696,7 @@ def figure_heatmap(cells, out):
         axis.set_title(f"{order} - base", fontsize=8)
     axes[0, 0].set_ylabel("coreset (% of the data)")
     figure.colorbar(image, ax=list(axes.flat), label="percentage points")
-    figure.suptitle(f"{title(cells[0])}, {len(grid.seeds)} seed{'s' if len(grid.seeds) > 1 else ''}", fontsize=8)
+    figure.suptitle(f"{title(cells[0])}; {seeds(grid)}", fontsize=8)
     save_figure(figure, out)
 
 

@@ -260,6 +260,9 @@ def test_figure1_has_a_line_per_order_and_panel(tmp_path):
     assert len([i for i in ids if i.startswith("line-")]) == 5 * 4  # base, low, high, random, none; four panels
     for label in ("test accuracy (%)", "epoch of fine-tuning", "10 % of the data, 40 % pruned", "base", "random"):
         assert label in texts
+    assert any(text.endswith("mean and range of 3 seeds") for text in texts)
+    run("report.py", "figure1", write(tmp_path / "x.csv", several(3)[1:]), "--out", path)
+    assert any(text.endswith("mean and range of up to 3 seeds") for text in drawing(path)[1])
 
 
 def test_figure2_has_bars_before_and_after(tmp_path):
