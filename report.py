@@ -271,15 +271,13 @@ class Grid:
         return {key[3]: self.cells[key] for key in keys if key in self.cells}
 
     def missing(self):
-        """The cells that the whole grid has and these have not, as in the paths of the Makefile."""
-        places = ((o, d, p) for o in ("base", *self.orders) for d in self.data_ratios for p in self.prune_ratios)
-        absent = [
-            f"{order}{'' if order in ('base', 'none') else f'-{d:g}'}/p{p:g} seed {seed}"
-            for order, d, p in places
-            for seed in self.seeds
-            if seed not in self.at(order, d, p)
-        ]
-        return list(dict.fromkeys(absent))
+        """{seeds: [ORDER-RATIO/pRATIO]}: the cells that the whole grid has and these have not, by their seeds."""
+        cells = {}
+        for order, d, p in itertools.product(("base", *self.orders), self.data_ratios, self.prune_ratios):
+            if absent := tuple(seed for seed in self.seeds if seed not in self.at(order, d, p)):
+                place = f"{order}{'' if order in ('base', 'none') else f'-{d:g}'}/p{p:g}"
+                cells.setdefault(absent, {})[place] = None  # base and none are the same at every data ratio
+        return {absent: list(places) for absent, places in cells.items()}
 
     def differences(self, one, other, data_ratio, prune_ratio):
         """[one - other, percentage points] of every seed that has both."""
@@ -379,8 +377,10 @@ def table_notes(cells, rows):
     dead = [f"{100 * (1 - live / all_):.1f} % at {p:g}" for p, (all_, live) in sorted(zeros.items()) if live < all_]
     if dead:
         notes.append(f"Zero weights of the baseline that no training could reach, by prune ratio: {', '.join(dead)}.")
-    if absent := Grid(cells).missing():
-        notes.append(f"missing, {len(absent)} cells: {', '.join(absent)}")
+    if missing := Grid(cells).missing():
+        count = sum(len(absent) * len(places) for absent, places in missing.items())
+        each = (f"seed {' '.join(map(str, absent))} of {', '.join(places)}" for absent, places in missing.items())
+        notes.append(f"missing, {count} cells: {'; '.join(each)}")
     if measured := [(row, name) for row, name in theirs if row[name] is not None]:
         agree = sum(row[name] * row[f"{name}_published"] > 0 for row, name in measured)
         inside = [row[f"{name}_compatible"] for row, name in measured if row[f"{name}_compatible"] is not None]

@@ -70,7 +70,7 @@ def test_table_says_what_is_missing_and_what_it_was_made_from(tmp_path):
         make_cell("base", 1.0, 0.8, 0, 41),
     ]
     out = run("report.py", "table", write(tmp_path / "x.csv", cells))
-    assert "missing, 1 cells: low-0.1/p0.8 seed 0" in out and "protocol: released" in out and "One seed" in out
+    assert "missing, 1 cells: seed 0 of low-0.1/p0.8" in out and "protocol: released" in out and "One seed" in out
     assert lines_of(out)[2] == ["0.1", "0.8", "41.00", "-", "+2.49"]
 
 
@@ -134,7 +134,7 @@ def test_missing_seeds_are_left_out_of_the_pairs(tmp_path):
     cells = [cell for cell in several(3) if cell.key != ("base", 1.0, 0.4, 1)]
     rows = report.table(cells)
     assert [row["low-base_seeds"] for row in rows] == [2, 3, 2, 3]
-    assert "missing, 1 cells: base/p0.4 seed 1" in run("report.py", "table", write(tmp_path / "x.csv", cells))
+    assert "missing, 1 cells: seed 1 of base/p0.4" in run("report.py", "table", write(tmp_path / "x.csv", cells))
 
 
 def test_every_column_of_a_markdown_table_has_a_rule(tmp_path):
