@@ -1,18 +1,153 @@
-"""Step 2 of the method: choose a coreset by forgetting score (paper, section 3.3). Needs numpy alone.
+"""Step 2 of the method: choose a coreset by forgetting score (paper, section 4.2). Needs numpy alone.
 
     python select.py --scores forget.npy --order low --ratio 0.1 --seed 0 --out low.npy
 
-Forgetting scores are small integers and thousands of samples tie: ties are broken at random by the seed, never by
-index. With one seed, a smaller coreset is part of a larger one of the same order.
+Forgetting scores are small integers and thousands of samples tie. Ties are broken by lot, drawn from the seed;
+--ties index takes the first in the file, from either end, as the authors' released program did. With one seed, a
+smaller coreset is part of a larger one of the same order.
 """
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+
+def select(scores, order, ratio, seed, ties="lot"):
+    """The M = round(ratio * N) indices of the coreset, int64 [M], ascending.
+
+    scores: [N]; order: "high", "low" or "random"; ties: at the cut, "lot" draws from `seed` and "index" takes the first.
+    """
+    rng = np.random.default_rng([seed, 0])  # stream 0 of the seed; train.py says who draws from the others
+    lots = rng.permutation(len(scores))
+    by_chance = rng.permutation(len(scores))  # a draw of its own, so that random leans to neither low nor high
+    if ties == "index":
+        lots = np.arange(len(scores)) * (-1 if order == "high" else 1)
+    by_score = np.lexsort((lots, scores))
+    m = round(ratio * len(scores))
+    chosen = {"low": by_score[:m], "high": by_score[len(scores) - m :], "random": by_chance[:m]}[order]
+    return np.sort(chosen)
+
+
+def describe(scores, subset, order, ratio, seed, ties, labels=None, correct=None):
+    """One line on the coreset: size, scores, ties at the cut, what the other end shares, classes, never-learned."""
+    inside = scores[subset]
+    line = f"{len(subset)} of {len(scores)} samples  scores {inside.min():g} to {inside.max():g}"
+    if order != "random":
+        cut = inside.max() if order == "low" else inside.min()
+        line += f"  {(inside == cut).sum()} of the {(scores == cut).sum()} that score {cut:g}, by {ties}"
+        other = "high" if order == "low" else "low"
+        if shared := len(np.intersect1d(subset, select(scores, other, ratio, seed, ties))):
+            line += f"  {shared} are in the coreset of {other} {ratio:g}, too"
+    if labels is not None:
+        counts = np.bincount(labels[subset], minlength=labels.max() + 1)
+        line += f"  a class has {counts.min()} to {counts.max()}, mean {counts.mean():.1f}"
+    if correct is not None:
+        never = ~correct.any(0)
+        line += f"  {never[subset].sum()} of the {never.sum()} never learned"
+    return line
+
+
+def fail(message):
+    sys.exit(f"select.py: error: {message}")
+
+
+def load_scores(path):
+    """Scores [N], labels int64 [N] or None, and the flags that made them, from what forget.py wrote."""
+    try:
+        with open(path, "rb") as file:
+            scores = np.load(file, allow_pickle=False)
+            labels = np.load(file, allow_pickle=False) if file.peek(1) else None
+            steps = json.loads(file.read() or "{}")
+    except (OSError, ValueError, EOFError) as error:
+        fail(f"cannot read the scores {path} ({error})")
+    if scores.ndim != 1 or len(scores) == 0 or scores.dtype.kind not in "iuf":
+        fail(f"{path} must hold one number per sample [N], not {scores.dtype} {list(scores.shape)}")
+    if not np.isfinite(scores).all():
+        fail(f"{path} holds scores that are not finite numbers")
+    return scores, labels, steps
+
+
+def load_correct(path, scores):
+    """correct.npy, bool [T, N], if it lies beside the scores, else None."""
+    if not path.exists():
+        return None
+    try:
+        correct = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        fail(f"cannot read {path} ({error})")
+    if correct.dtype != bool or correct.ndim != 2 or correct.shape[1] != len(scores):
+        fail(f"{path} must be bool [epochs, {len(scores)}], not {correct.dtype} {list(correct.shape)}")
+    return correct
+
+
+def write(path, subset, steps):
+    """The .npy appears whole or not at all; the flags stand behind the array, where np.load does not look."""
+    partial = Path(f"{path}.tmp")
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            np.save(file, subset)
+            file.write(f"\n{json.dumps(steps)}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        fail(f"cannot write {path} ({error.strerror})")
+
+
+def number(kind, holds, words):
+    """An argparse type: a number of `kind` for which `holds`. train.py has the same; this script starts without it."""
+
+    def parse(text):
+        value = kind(text)
+        if not holds(value):
+            raise argparse.ArgumentTypeError(f"{text} is not {words}")
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.error = lambda message: parser.exit(2, f"select.py: error: {message} (see --help)\n")
+    parser.add_argument("--scores", required=True, metavar="IN.npy", help="one score per training sample, [N]")
+    parser.add_argument("--order", required=True, choices=["high", "low", "random"], help="which scores to keep")
+    ratio = number(float, lambda ratio: 0 < ratio <= 1, "above 0 and at most 1")
+    parser.add_argument("--ratio", required=True, type=ratio, help="share of the training set, 0 < R <= 1")
+    parser.add_argument(
+        "--ties", choices=["lot", "index"], default="lot", help="which of equal scores to keep (default: %(default)s)"
+    )
+    seed = number(int, lambda seed: 0 <= seed < 2**32, "a whole number from 0 to 2**32 - 1")
+    parser.add_argument("--seed", type=seed, default=0, help="draws lots and random (default: %(default)s)")
+    parser.add_argument("--out", required=True, metavar="OUT.npy", help="the indices to write, int64 [M]")
+    args = parser.parse_args()
+
+    scores, labels, steps = load_scores(args.scores)
+    correct = load_correct(Path(args.scores).with_name("correct.npy"), scores)
+    choice = {key: getattr(args, key) for key in ("order", "ratio", "seed", "ties")}
+    subset = select(scores, **choice)
+    if len(subset) == 0:
+        fail(f"--ratio {args.ratio} of {len(scores)} samples is none")
+    write(args.out, subset, steps | {"select": choice})
+    print(f"select   {args.order} {args.ratio:g}  {describe(scores, subset, **choice, labels=labels, correct=correct)}")
+
+
+if __name__ == "__main__":
+    main()
 
 if __name__ == "select":
     # Python puts this folder first on its path, so here `import select`, which subprocess and through it torch do,
     # finds this file in place of the standard library's module. Be that module then, names and all.
     import importlib.machinery
     import importlib.util
-    import os
-    import sys
 
     _here = os.path.dirname(os.path.realpath(__file__))
     _path = [folder for folder in sys.path if os.path.realpath(folder) != _here]
@@ -20,118 +155,3 @@ if __name__ == "select":
     _module = importlib.util.module_from_spec(_spec)
     _spec.loader.exec_module(_module)
     globals().update(vars(_module))
-
-else:
-    import argparse
-    import contextlib
-    import json
-    import os
-    import sys
-    from pathlib import Path
-
-    import numpy as np
-
-    def select(scores, order, ratio, seed):
-        """The M = round(ratio * N) indices of the coreset, int64 [M], ascending.
-
-        scores: [N]; order: "high", "low" or "random"; ties at the cut are broken by `seed`.
-        """
-        rng = np.random.default_rng(seed)
-        by_score = np.lexsort((rng.permutation(len(scores)), scores))
-        by_chance = rng.permutation(len(scores))  # a draw of its own, so that random leans to neither low nor high
-        m = round(ratio * len(scores))
-        chosen = {"low": by_score[:m], "high": by_score[len(scores) - m :], "random": by_chance[:m]}[order]
-        return np.sort(chosen)
-
-    def describe(scores, subset, order, labels=None, correct=None):
-        """One line on the coreset: size, scores, ties at the cut, classes, never-learned samples."""
-        inside = scores[subset]
-        line = f"{len(subset)} of {len(scores)} samples  scores {inside.min():g} to {inside.max():g}"
-        if order != "random":
-            cut = inside.max() if order == "low" else inside.min()
-            line += f"  {(inside == cut).sum()} of the {(scores == cut).sum()} that score {cut:g}, by lot"
-        if labels is not None:
-            counts = np.bincount(labels[subset], minlength=labels.max() + 1)
-            line += f"  a class has {counts.min()} to {counts.max()}, mean {counts.mean():.1f}"
-        if correct is not None:
-            never = ~correct.any(0)
-            line += f"  {never[subset].sum()} of the {never.sum()} never learned"
-        return line
-
-    def fail(message):
-        sys.exit(f"select.py: error: {message}")
-
-    def load_scores(path):
-        """Scores [N], labels int64 [N] or None, and the flags that made them, from what forget.py wrote."""
-        try:
-            with open(path, "rb") as file:
-                scores = np.load(file, allow_pickle=False)
-                labels = np.load(file, allow_pickle=False) if file.peek(1) else None
-                steps = json.loads(file.read() or "{}")
-        except (OSError, ValueError, EOFError) as error:
-            fail(f"cannot read the scores {path} ({error})")
-        if scores.ndim != 1 or len(scores) == 0 or scores.dtype.kind not in "iuf":
-            fail(f"{path} must hold one number per sample [N], not {scores.dtype} {list(scores.shape)}")
-        if not np.isfinite(scores).all():
-            fail(f"{path} holds scores that are not finite numbers")
-        return scores, labels, steps
-
-    def load_correct(path, scores):
-        """correct.npy, bool [T, N], if it lies beside the scores, else None."""
-        if not path.exists():
-            return None
-        try:
-            correct = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            fail(f"cannot read {path} ({error})")
-        if correct.dtype != bool or correct.ndim != 2 or correct.shape[1] != len(scores):
-            fail(f"{path} must be bool [epochs, {len(scores)}], not {correct.dtype} {list(correct.shape)}")
-        return correct
-
-    def write(path, subset, steps):
-        """The .npy appears whole or not at all; the flags stand behind the array, where np.load does not look."""
-        partial = Path(f"{path}.tmp")
-        try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            with open(partial, "wb") as file:
-                np.save(file, subset)
-                file.write(f"\n{json.dumps(steps)}\n".encode())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink()
-            fail(f"cannot write {path} ({error.strerror})")
-
-    def ratio(text):
-        if not 0 < float(text) <= 1:
-            raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
-        return float(text)
-
-    def natural(text):
-        if not text.isdecimal():
-            raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 up")
-        return int(text)
-
-    def main():
-        parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-        parser.error = lambda message: parser.exit(2, f"select.py: error: {message} (see --help)\n")
-        parser.add_argument("--scores", required=True, metavar="IN.npy", help="one score per training sample, [N]")
-        parser.add_argument("--order", required=True, choices=["high", "low", "random"], help="which scores to keep")
-        parser.add_argument("--ratio", required=True, type=ratio, help="share of the training set, 0 < R <= 1")
-        parser.add_argument("--seed", type=natural, default=0, help="breaks ties, draws random (default: %(default)s)")
-        parser.add_argument("--out", required=True, metavar="OUT.npy", help="the indices to write, int64 [M]")
-        args = parser.parse_args()
-
-        scores, labels, steps = load_scores(args.scores)
-        correct = load_correct(Path(args.scores).with_name("correct.npy"), scores)
-        subset = select(scores, args.order, args.ratio, args.seed)
-        if len(subset) == 0:
-            fail(f"--ratio {args.ratio} of {len(scores)} samples is none")
-        choice = {"order": args.order, "ratio": args.ratio, "seed": args.seed}
-        write(args.out, subset, steps | {"select": choice})
-        print(f"select   {args.order} {args.ratio:g}  {describe(scores, subset, args.order, labels, correct)}")
-
-    if __name__ == "__main__":
-        main()
