@@ -32,23 +32,19 @@ RUNS         = runs$(if $(filter-out 10,$(EPOCHS)),/epochs$(EPOCHS))
 VENV         = .venv
 PYTHON       = $(VENV)/bin/python
 
-# Threads of a process: the cores, shared out over the jobs of make -j. The two small networks are slower with two.
-CORES       := $(shell getconf _NPROCESSORS_ONLN)
-PARALLEL     = $(filter -j%,$(MAKEFLAGS))
-JOBS         = $(if $(PARALLEL),$(or $(PARALLEL:-j%=%),$(CORES)),1)
-THREADS      = $(if $(filter fcnet lenet,$(word 3,$(field))),1,$(or $(filter-out 0,$(shell expr $(CORES) / $(JOBS))),1))
+# One job a core, or one on a machine with a GPU; -j on the command line overrides it. Each process has one thread, so
+# that the number of jobs moves no bit of a result.
+CORES       := $(shell nproc)
+THREADS      = 1
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS   += -j$(if $(wildcard /dev/nvidia[0-9]*),1,$(CORES))
+endif
 
-# What the protocols ask of the steps in which the authors' program departs from the paper's text: `released` departs
-# in all four, and the ones between in one each.
-PROTOCOLS       = paper shuffled flipped frozen unheld released
-scoring         = --events $(1) --positions $(2) --batchnorm $(3)
-forget-paper    = $(call scoring,forgotten,fixed,train)
-forget-shuffled = $(call scoring,forgotten,shuffled,train)
-forget-flipped  = $(call scoring,flipped,fixed,train)
-forget-frozen   = $(call scoring,forgotten,fixed,frozen)
-forget-unheld   = $(forget-paper)
-forget-released = $(call scoring,flipped,shuffled,frozen)
-mask            = $(if $(filter unheld released,$(protocol)),release,hold)
+# PROTOCOL is `paper`, `released`, or some of the departures of the authors' program from the paper's text, joined by +
+# in this order: frozen, frozen+regrown, ... `released` departs in all of them, `paper` in none.
+space       := $() $()
+DEPARTURES   = shuffled flipped frozen indexed regrown
+PROTOCOLS    = paper $(DEPARTURES) released
 
 # --------------------------------------------------------------------------------------------------- targets
 
@@ -81,7 +77,7 @@ help:  ## this list
 
 .PHONY: smoke
 smoke:  ## the whole method on 5,000 embedded digits in a minute: FCNet, no download
-	@$(MAKE) --no-print-directory $(if $(PARALLEL),,-j$(CORES)) table DATA=tests/data RUNS=runs/smoke DATA_RATIOS="0.1 0.3" PRUNE_RATIOS=0.8
+	@$(MAKE) --no-print-directory table DATA=tests/data RUNS=runs/smoke DATA_RATIOS="0.1 0.3" PRUNE_RATIOS=0.8
 
 .PHONY: test
 test: $$(pytest)  ## the test suite (with your own PYTHON it needs pytest, pytest-xdist, scipy and matplotlib)
@@ -145,7 +141,14 @@ train    = $(strip $(seed) $(epochs) $(FLAGS))
 samples  = $(if $(filter matched-%,$(set)),--share $(set:matched-%=%) ,$(if $<,--subset $< ))
 chosen   = $(if $(filter none matched-%,$(*F)),,$(RUNS)/$*/subset.npy)
 run      = --data $(DATA) --threads $(THREADS)
-setting  = $(or $(forget-$(protocol)),$(error $@: no protocol $(protocol), only $(PROTOCOLS)))
+valid    = paper released $(subst $(space),+,$(filter $(subst +, ,$(protocol)),$(DEPARTURES)))
+unknown  = $(error no protocol $(protocol): it is paper, released, or some of $(DEPARTURES), in this order, joined by +)
+departs  = $(if $(filter $(valid),$(protocol)),$(subst +, ,$(protocol)),$(unknown))
+depart   = $(if $(filter $(1) released,$(departs)),$(2),$(3))
+setting  = --events $(call depart,flipped,flipped,forgotten) --positions $(call depart,shuffled,shuffled,fixed) \
+           --batchnorm $(call depart,frozen,frozen,train)
+ties     = --ties $(call depart,indexed,index,lot)
+mask     = --mask $(call depart,regrown,release,hold)
 
 .PRECIOUS: $(RUNS)/%/forget.npy $(RUNS)/%/correct.npy $(RUNS)/%/full/dense.pt $(RUNS)/%/subset.npy $(RUNS)/%/dense.pt
 .PRECIOUS: $(RUNS)/%/pruned.pt $(RUNS)/%/finetuned.pt
@@ -154,7 +157,7 @@ $(RUNS)/%/forget.npy $(RUNS)/%/correct.npy $(RUNS)/%/full/dense.pt: | $$(venv)
 	$(PYTHON) forget.py $(network) $(train) $(setting) $(run) --scores $(RUNS)/$*/forget.npy --correct $(RUNS)/$*/correct.npy --out $(RUNS)/$*/full/dense.pt
 
 $(RUNS)/%/subset.npy: $(RUNS)/$$(*D)/forget.npy | $$(venv)
-	$(PYTHON) select.py --scores $< $(order) $(seed) --out $@
+	$(PYTHON) select.py --scores $< $(order) $(ties) $(seed) --out $@
 
 $(RUNS)/%/dense.pt: $$(chosen) | $$(venv)
 	$(PYTHON) train.py $(network) $(samples)$(train) $(run) --out $@
@@ -163,7 +166,7 @@ $(RUNS)/%/pruned.pt: $(RUNS)/$$(*D)/dense.pt | $$(venv)
 	$(PYTHON) prune.py --in $< $(prune) $(run) --out $@
 
 $(RUNS)/%/finetuned.pt: $(RUNS)/%/pruned.pt | $$(venv)
-	$(PYTHON) finetune.py --in $< --mask $(mask) $(train) $(run) --out $@
+	$(PYTHON) finetune.py --in $< $(mask) $(train) $(run) --out $@
 
 # ----------------------------------------------------------------------------------------------- environment
 

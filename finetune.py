@@ -1,4 +1,4 @@
-"""Step 5 of the method: fine-tune the pruned network on all data (paper, section 3.4).
+"""Step 5 of the method: fine-tune the pruned network on all data (paper, section 4.5).
 
     python finetune.py --in low-p0.4.pt --seed 0 --out low-p0.4-finetuned.pt
 
@@ -6,7 +6,8 @@
 authors' released program did: pruned weights train like any other and grow back.
 """
 
-from train import Parser, fail, fit, flags, prunable, restore, save, sparsity
+from prune import sparsity
+from train import FINE_TUNING, Parser, fail, fit, flags, prunable, restore, save
 
 
 def main():
@@ -23,9 +24,9 @@ def main():
     parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write")
     args = parser.start("out")
 
-    checkpoint, net, data, sizes = restore(vars(args)["in"], args)
+    checkpoint, net, data = restore(vars(args)["in"], args)
     zeros = {name: layer.weight == 0 for name, layer in prunable(net).items()}
-    history = fit(net, data, sizes, args, hold=args.mask == "hold")
+    history = fit(net, data, args, FINE_TUNING, hold=args.mask == "hold")
     total = sum(int(zero.sum()) for zero in zeros.values())
     still = sum(int((layer.weight[zeros[name]] == 0).sum()) for name, layer in prunable(net).items())
     if args.mask == "hold" and still < total:
@@ -33,7 +34,7 @@ def main():
             f"{total - still} pruned weights are no longer zero, which is a defect of this program; nothing was written"
         )
     print(f"finetune {still} of {total} pruned weights are still zero (--mask {args.mask})  {args.out}")
-    save(args.out, net, {"finetune": flags(args, data) | sparsity(net, sizes)}, history, checkpoint)
+    save(args.out, net, {"finetune": flags(args, data) | sparsity(net)}, history, checkpoint)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ is presented in training, and a never-learned sample gets the highest score, the
 import json
 
 import numpy as np
-from train import Parser, build, fit, flags, load, map_sizes, predict, replacing, save
+from train import FIRST_TRAINING, POSITIONS, Parser, build, fit, flags, load, predict, replacing, save
 
 
 def score(predictions, correct, events):
@@ -64,12 +64,11 @@ def main():
     if args.epochs == 0:
         parser.error("argument --epochs: scores need one epoch at least")
 
-    sizes = map_sizes(args.model, args.dataset)
-    data = load(args.dataset, args.data, args.device)
     net = build(args.model, args.dataset, args.seed).to(args.device)
+    data = load(args.dataset, args.data, args.device)
     labels = data.train_labels.cpu().numpy()
     predictions, correct = [], []
-    shuffle = np.random.default_rng(args.seed)
+    shuffle = np.random.default_rng([args.seed, POSITIONS])
 
     def watch(logits):
         at_presentation = args.events == "toneva"
@@ -78,7 +77,7 @@ def main():
         predictions.append(answers.cpu().numpy()[rows])
         correct.append(predictions[-1] == labels[rows])
 
-    history = fit(net, data, sizes, args, batchnorm=args.batchnorm, watch=watch)
+    history = fit(net, data, args, FIRST_TRAINING, batchnorm=args.batchnorm, watch=watch)
     correct = np.stack(correct)
     scores = score(np.stack(predictions), correct, args.events)
     steps = {"forget": flags(args, data)}

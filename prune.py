@@ -1,4 +1,4 @@
-"""Step 4 of the method: one-shot pruning by magnitude, layer by layer (paper, section 3.4).
+"""Step 4 of the method: one-shot pruning by magnitude, layer by layer (paper, sections 3.3 and 4.4).
 
     python prune.py --in low.pt --ratio 0.4 --out low-p0.4.pt
 
@@ -7,11 +7,11 @@ left alone. On small images some weights are never trained, because their place 
 `live` is the sparsity among the others.
 """
 
-import argparse
 import time
 
 import torch
-from train import Parser, cropped, evaluate, live, prunable, restore, save, sparsity
+from torch import nn
+from train import Parser, evaluate, live_taps, number, prunable, restore, save, small_maps
 
 
 def smallest(weight, ratio):
@@ -21,23 +21,41 @@ def smallest(weight, ratio):
     return pruned.view_as(weight)
 
 
-def ratio(text):
-    if not 0 <= float(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 0 and below 1")
-    return float(text)
+def live(net):
+    """{layer name: bool, shaped like its weight}: True for the prunable weights that can get a gradient."""
+    masks = {}
+    for name, layer in prunable(net).items():
+        masks[name] = torch.ones_like(layer.weight, dtype=torch.bool)
+        if isinstance(layer, nn.Conv2d):
+            masks[name].zero_()[(..., *live_taps(layer))] = True
+    return masks
+
+
+def sparsity(net):
+    """Counts over the whole network, ints: {"parameters", "weights": the prunable ones, "zeros" among these, and of
+    the live ones "live" and "live_zeros"}.
+    """
+    counts = {"parameters": sum(p.numel() for p in net.parameters())}
+    counts |= dict.fromkeys(("weights", "zeros", "live", "live_zeros"), 0)
+    for name, mask in live(net).items():
+        zero = net.get_submodule(name).weight == 0
+        found = {"weights": mask.numel(), "zeros": zero.sum(), "live": mask.sum(), "live_zeros": (zero & mask).sum()}
+        counts |= {key: counts[key] + int(value) for key, value in found.items()}
+    return counts
 
 
 def main():
     parser = Parser(__doc__)
     parser.add_argument("--in", required=True, metavar="IN.pt", help="the checkpoint to prune")
+    ratio = number(float, lambda ratio: 0 <= ratio < 1, "at least 0 and below 1")
     parser.add_argument("--ratio", required=True, type=ratio, help="share of each layer's weights, 0 <= R < 1")
     parser.add_device_flags()
     parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write")
     args = parser.start("out")
 
     start = time.perf_counter()
-    checkpoint, net, data, sizes = restore(vars(args)["in"], args)
-    masks = live(net, sizes)
+    checkpoint, net, data = restore(vars(args)["in"], args)
+    masks = live(net)
     for name, layer in prunable(net).items():
         weight, before = layer.weight.data, (layer.weight == 0).double().mean()
         weight[smallest(weight.cpu(), args.ratio).to(weight.device)] = 0
@@ -47,9 +65,9 @@ def main():
             f"{100 * before:.2f} -> {100 * zero.double().mean():.2f} %  "
             f"live {100 * zero[masks[name]].double().mean():.2f} %"
         )
-    with cropped(net, sizes):
+    with small_maps(net):
         accuracy, class_accuracy = evaluate(net, data, args.precision)
-    counts = sparsity(net, sizes)
+    counts = sparsity(net)
     share = counts["zeros"] / counts["weights"], counts["live_zeros"] / counts["live"]
     print(
         f"prune    total {counts['zeros']} of {counts['weights']} weights are zero, {100 * share[0]:.2f} %; of the "

@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from train import DATASETS, Parser, cropped, evaluate, fail, first_line, load_subset, read, replacing, restore, sparsity
+from prune import sparsity
+from train import DATASETS, Parser, evaluate, fail, first_line, load_subset, read, replacing, restore, small_maps
 
 SETTINGS = ("events", "positions", "batchnorm", "mask")
 PROTOCOLS = {  # the values of SETTINGS; in between, each departure of the authors' program alone
@@ -775,14 +776,14 @@ def verify_subset(path, known):
 
 def verify_checkpoint(path, args):
     """None, or what is wrong with a checkpoint: the sparsity of its weights, and its accuracy, measured again."""
-    checkpoint, net, data, sizes = restore(path, args)
+    checkpoint, net, data = restore(path, args)
     step = list(checkpoint["args"])[-1]
     flags = checkpoint["args"][step]
-    if "zeros" in flags and any(flags[key] != count for key, count in sparsity(net, sizes).items()):
-        return f"it claims {flags['zeros']} zeros, its weights have {sparsity(net, sizes)['zeros']}"
+    if "zeros" in flags and any(flags[key] != count for key, count in sparsity(net).items()):
+        return f"it claims {flags['zeros']} zeros, its weights have {sparsity(net)['zeros']}"
     if flags.get("mask") == "hold" and flags["zeros"] < checkpoint["args"]["prune"]["zeros"]:
         return "pruned weights are no longer zero"
-    with cropped(net, sizes):
+    with small_maps(net):
         accuracy, _ = evaluate(net, data, flags.get("precision", args.precision))
     claimed = checkpoint["accuracy"][-1]
     two_images = 200.1 / len(data.test_labels)  # that another machine's rounding may move over a border

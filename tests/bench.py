@@ -85,7 +85,7 @@ def our_steps(model, data, device, precision, graph):
     net = train.build(model, data.name, 0).to(device)
     args = SimpleNamespace(lr=1e-3, precision=precision, batch_size=BATCH)
     logits = torch.zeros(len(data.train_labels), train.DATASETS[data.name][0], device=device)
-    with train.cropped(net, train.map_sizes(model, data.name)):
+    with train.small_maps(net):
         net.train()
         with FlopCounterMode(display=False) as counter:
             loss = F.cross_entropy(net(train.pixels(data.train_images[:BATCH])), data.train_labels[:BATCH])
@@ -150,7 +150,7 @@ def measure(model, setting, device, steps):
     images = data.test_images[:1000]
     net = train.build(model, data.name, 0).to(device)
     peak = memory() if device.type == "cpu" else torch.cuda.max_memory_allocated()
-    with torch.inference_mode(), train.cropped(net, train.map_sizes(model, data.name)):
+    with torch.inference_mode(), train.small_maps(net):
         train.predict(net, images, setting["precision"])
         finish(device)
         start = time.perf_counter()

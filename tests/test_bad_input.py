@@ -38,6 +38,8 @@ CASES = {  # name: command, words that the one line has
     "prune ratio 1": (PRUNE.replace("0.5", "1"), "--ratio below 1"),
     "prune ratio below 0": (PRUNE.replace("--ratio 0.5", "--ratio=-0.1"), "--ratio at least 0"),
     "negative seed": (TRAIN + " --seed -1", "--seed -1"),
+    "a seed that torch takes for another": (TRAIN + " --seed 4294967296", "--seed 4294967296 2**32 - 1"),
+    "such a seed for ties": (SELECT + " --seed 4294967296", "--seed 4294967296 2**32 - 1"),
     "no epochs for scores": (FORGET + " --data {digits} --epochs 0", "--epochs one epoch"),
     "no epochs": (TRAIN + " --epochs x", "--epochs x"),
     "lr 0": (TRAIN + " --lr 0", "--lr 0"),

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def test_make_n_of_a_cell_prints_what_a_person_would_type():
         for line in (
             f"PYTHON forget.py {network} {usual} --events forgotten --positions fixed --batchnorm train {where} "
             f"--scores {seed}/forget.npy --correct {seed}/correct.npy --out {seed}/full/dense.pt",
-            f"PYTHON select.py --scores {seed}/forget.npy --order low --ratio 0.1 --seed 3 --out {low}/subset.npy",
+            f"PYTHON select.py --scores {seed}/forget.npy --order low --ratio 0.1 --ties lot --seed 3 --out {low}/subset.npy",
             f"PYTHON train.py {network} --subset {low}/subset.npy {usual} {where} --out {low}/dense.pt",
             f"PYTHON prune.py --in {low}/dense.pt --ratio 0.4 {where} --out {low}/p0.4/pruned.pt",
             f"PYTHON finetune.py --in {low}/p0.4/pruned.pt --mask hold {usual} {where} --out {cell}",
@@ -61,12 +62,38 @@ def test_make_runs_no_step_twice():
     assert steps("table", "ORDERS=random matched none") == controls
 
 
-def test_protocol_sets_the_flags_of_the_four_departures():
-    out = make("-n", "RUNS=runs/new", "table1-0.1-0.4", "PROTOCOL=released")
-    assert out.count("--events flipped --positions shuffled --batchnorm frozen") == 1
-    assert out.count("--mask release") == 3 and "--mask hold" not in out
-    process = start("make", "-n", "table", "PROTOCOL=other", env=clean_environment())
-    assert "no protocol other" in process.communicate()[1] and process.returncode != 0
+SETTINGS = {  # what the Makefile asks of the steps for the text and, where a protocol departs, for the program
+    "shuffled": ("--positions fixed", "--positions shuffled"),
+    "flipped": ("--events forgotten", "--events flipped"),
+    "frozen": ("--batchnorm train", "--batchnorm frozen"),
+    "indexed": ("--ties lot", "--ties index"),
+    "regrown": ("--mask hold", "--mask release"),
+}
+
+
+@pytest.mark.parametrize("protocol", ["paper", *SETTINGS, "frozen+regrown", "shuffled+flipped+indexed", "released"])
+def test_protocol_sets_the_flags_of_its_departures(protocol):
+    departs = SETTINGS if protocol == "released" else protocol.split("+")
+    out = make("-n", "RUNS=runs/new", "table1-0.1-0.4", f"PROTOCOL={protocol}")
+    for name, settings in SETTINGS.items():
+        assert settings[name in departs] in out and settings[name not in departs] not in out
+
+
+@pytest.mark.parametrize("protocol", ["other", "regrown+frozen", "paper+frozen", "unheld"])
+def test_make_refuses_a_protocol_that_is_none(protocol):
+    process = start("make", "-n", "table", f"PROTOCOL={protocol}", env=clean_environment())
+    assert f"no protocol {protocol}" in process.communicate()[1] and process.returncode != 0
+
+
+@pytest.mark.parametrize("jobs", [(), ("-j1",), ("-j7",)])
+def test_make_runs_a_job_a_core_of_one_thread(tmp_path, jobs):
+    """Cores are those that this process may use; -j on the command line wins."""
+    (tmp_path / "Makefile").write_text(f"include {ROOT}/Makefile\njobs:\n\t@echo $(MAKEFLAGS)\n")
+    cores = len(os.sched_getaffinity(0))
+    out = run("make", "jobs", *jobs, cwd=tmp_path, env=clean_environment())
+    expected = jobs[0] if jobs else f"-j{1 if list(Path('/dev').glob('nvidia[0-9]*')) else cores}"
+    assert expected in out.split()
+    assert "--threads 1 " in make("-n", "RUNS=runs/new", "table1-0.1-0.4")
 
 
 def test_parallel_make_remakes_a_deleted_cell_alone(tmp_path):

@@ -97,10 +97,29 @@ def test_ties_are_broken_by_the_seed_and_never_by_index(order):
     assert np.array_equal(select(ties, order, 0.5, 3), select(ties, order, 0.5, 3))
 
 
-def test_smaller_coreset_is_part_of_the_larger():
+@pytest.mark.parametrize("ratio", [0.1, 0.3, 0.9])
+def test_ties_by_index_are_those_of_a_stable_sort(ratio):
+    """As the authors' program sorts, with and without reverse=True."""
+    scores = np.random.default_rng(0).integers(0, 4, 1000)
+    for order, reverse in (("low", False), ("high", True)):
+        first = sorted(range(1000), key=scores.__getitem__, reverse=reverse)[: round(ratio * 1000)]
+        assert select(scores, order, ratio, 0, "index").tolist() == sorted(first)
+
+
+@pytest.mark.parametrize("ties", ["lot", "index"])
+def test_smaller_coreset_is_part_of_the_larger(ties):
     scores = np.random.default_rng(0).integers(0, 4, 1000)
     for order in ("low", "high", "random"):
-        assert set(select(scores, order, 0.1, 0)) < set(select(scores, order, 0.2, 0))
+        assert set(select(scores, order, 0.1, 0, ties)) < set(select(scores, order, 0.2, 0, ties))
+
+
+@pytest.mark.parametrize("ties, common", [("lot", None), ("index", 100)])
+def test_select_counts_what_the_other_end_has_in_common(tmp_path, ties, common):
+    np.save(tmp_path / "ties.npy", np.full(1000, 9))
+    words = ("--scores", "ties.npy", "--ratio", 0.1, "--ties", ties, "--out", "h.npy")
+    out = run("select.py", "--order", "high", *words, cwd=tmp_path)
+    assert ("are in the coreset of low 0.1, too" in out) == bool(common)
+    assert common is None or f"  {common} are in the coreset" in out
 
 
 def test_select_tells_what_it_chose(chain):
@@ -114,7 +133,8 @@ def test_select_tells_what_it_chose(chain):
     assert f"a class has {np.bincount(labels).min()} to {np.bincount(labels).max()}, mean 40.0" in out
     assert f"{never[chosen].sum()} of the {never.sum()} never learned" in out
     steps = json.loads((chain / "h.npy").read_bytes().splitlines()[-1])  # what `tail -n1` shows
-    assert steps["select"] == {"order": "high", "ratio": 0.1, "seed": 0} and steps["forget"]["events"] == "forgotten"
+    assert steps["select"] == {"order": "high", "ratio": 0.1, "seed": 0, "ties": "lot"}
+    assert steps["forget"]["events"] == "forgotten"
 
 
 # ----------------------------------------------------------------------------------------- pruning, fine-tuning
@@ -162,13 +182,36 @@ def test_same_initial_weights_within_a_seed(chain, tmp_path):
     assert torch.equal(left["1.weight"], first.weight) and torch.equal(left["3.bias"], second.bias)
 
 
-def test_share_goes_on_where_the_last_epoch_stopped(monkeypatch):
-    seen = []
-    data = train.Data("MNIST", *train.load("MNIST", DIGITS)[1:])
-    args = train.argparse.Namespace(lr=1e-3, precision="fp32", batch_size=64, seed=0, epochs=4, out="")
+def orders(monkeypatch, seed, stream, epochs=3, **kwargs):
+    """The order in which `fit` presents the digits, a list of int64 [4000], one for each epoch."""
+    seen, data = [], train.load("MNIST", DIGITS)
+    args = train.argparse.Namespace(lr=1e-3, precision="fp32", batch_size=4000, seed=seed, epochs=epochs, out="")
     monkeypatch.setattr(train, "training_step", lambda *_: seen.append)
-    train.fit(train.build("fcnet", "MNIST", 0), data, {}, args, share=0.3)
-    assert [len(batch) for batch in seen] == 4 * (18 * [64] + [48])
+    monkeypatch.setattr(train, "evaluate", lambda *_: (0.0, []))
+    train.fit(train.build("fcnet", "MNIST", seed), data, args, stream, **kwargs)
+    return seen
+
+
+def test_fine_tuning_shuffles_on_a_stream_of_its_own(monkeypatch):
+    first, tuning = (orders(monkeypatch, 3, stream) for stream in (train.FIRST_TRAINING, train.FINE_TUNING))
+    assert not any(torch.equal(a, b) for a in first for b in tuning)
+    again = orders(monkeypatch, 3, train.FINE_TUNING, hold=True)  # another network's: the same order, whatever is held
+    assert len(again) == 3 and all(torch.equal(a, b) for a, b in zip(tuning, again))
+    for epoch, samples in enumerate(tuning):  # and numpy's own, as documented
+        drawn = np.random.default_rng([3, 2])
+        assert samples.tolist() == [drawn.permutation(4000) for _ in range(epoch + 1)][-1].tolist()
+
+
+def test_a_hundred_seeds_give_a_hundred_orders_and_networks(monkeypatch):
+    seeds = [*range(97), 2**31, 2**32 - 2, 2**32 - 1]
+    first = {tuple(orders(monkeypatch, seed, train.FIRST_TRAINING, epochs=1)[0].tolist()) for seed in seeds}
+    networks = {train.build("fcnet", "MNIST", seed)[1].weight.detach().numpy().tobytes() for seed in seeds}
+    assert len(first) == len(networks) == 100
+
+
+def test_share_goes_on_where_the_last_epoch_stopped(monkeypatch):
+    seen = orders(monkeypatch, 0, train.FIRST_TRAINING, epochs=4, share=0.3)
+    assert [len(order) for order in seen] == 4 * [1200]
     samples = torch.cat(seen)
     assert len(samples[:3600].unique()) == 3600 and len(samples[3600:].unique()) == 1200
 
