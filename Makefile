@@ -7,8 +7,8 @@
 #       {full,ORDER-RATIO}/pRATIO/pruned.pt        prune.py
 #       {full,ORDER-RATIO}/pRATIO/finetuned.pt     finetune.py
 #
-# ORDER is low, high or random, or one of two controls that know no scores and have no subset.npy: matched-RATIO trains
-# on all data for as many steps as a coreset of that ratio, and none (without -RATIO) keeps the initial weights.
+# ORDER is low, high or random. Two controls in its place know no scores and have no subset.npy: matched-RATIO trains on
+# all data for as many steps as a coreset of that ratio, and none (without -RATIO) keeps the initial weights.
 
 # ------------------------------------------------------------------------------------------------- the knobs
 
@@ -31,20 +31,35 @@ RUNS         = runs$(if $(filter-out 10,$(EPOCHS)),/epochs$(EPOCHS))
 # The project's own environment; make PYTHON=python3 ... uses the caller's interpreter and installs nothing.
 VENV         = .venv
 PYTHON       = $(VENV)/bin/python
+PACKAGES     = --requirement requirements.txt
+
+# RUN comes before every command that computes with a network: make -j64 table1 RUN="srun -n1 -c1 --mem=4G".
+RUN          =
 
 # One job a core, or one on a machine with a GPU; -j on the command line overrides it. Each process has one thread, so
 # that the number of jobs moves no bit of a result.
-CORES       := $(shell nproc)
 THREADS      = 1
 ifeq ($(MAKELEVEL),0)
-MAKEFLAGS   += -j$(if $(wildcard /dev/nvidia[0-9]*),1,$(CORES))
+MAKEFLAGS   += -j$(if $(wildcard /dev/nvidia[0-9]*),1,$(shell nproc))
 endif
 
 # PROTOCOL is `paper`, `released`, or some of the departures of the authors' program from the paper's text, joined by +
 # in this order: frozen, frozen+regrown, ... `released` departs in all of them, `paper` in none.
-space       := $() $()
 DEPARTURES   = shuffled flipped frozen indexed regrown
 PROTOCOLS    = paper $(DEPARTURES) released
+
+# What a path would take for something else is refused before any step runs.
+space       := $() $()
+known        = low high random matched none
+one          = $(if $(filter 1,$(words $($(1)))),,$(error $(1)="$($(1))" must be one word))
+some         = $(if $(strip $($(1))),,$(error $(1) is empty))
+each         = $(foreach w,$(shell printf '%s\n' $($(1)) | grep -vxE '$(2)'),$(error $(1): $w is not $(3)))
+check        = $(foreach k,EPOCHS DATASET MODEL DATA RUNS,$(call one,$k)) \
+               $(foreach k,SEEDS DATA_RATIOS PRUNE_RATIOS,$(call some,$k)) \
+               $(call each,DATA_RATIOS,1|0\.[0-9]*[1-9],a ratio above 0 and at most 1 such as 0.1) \
+               $(call each,PRUNE_RATIOS,0|0\.[0-9]*[1-9],a ratio at least 0 and below 1 such as 0.8) \
+               $(foreach k,SEEDS EPOCHS,$(call each,$k,0|[1-9][0-9]*,a whole number)) \
+               $(call each,ORDERS,$(subst $(space),|,$(known)),one of $(known))
 
 # --------------------------------------------------------------------------------------------------- targets
 
@@ -52,79 +67,81 @@ PROTOCOLS    = paper $(DEPARTURES) released
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
 
-seeds  = $(foreach s,$(SEEDS),$(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)/seed$s)
+seeds  = $(if $(strip $(check)),)$(foreach s,$(SEEDS),$(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)/seed$s)
 sets   = full $(filter none,$(ORDERS)) $(foreach o,$(filter-out none,$(ORDERS)),$(foreach d,$(DATA_RATIOS),$o-$d))
 cells  = $(foreach s,$(seeds),$(foreach c,$(sets),$(foreach p,$(PRUNE_RATIOS),$s/$c/p$p/finetuned.pt)))
 dense  = $(foreach s,$(seeds),$(foreach c,$(sets),$s/$c/dense.pt))
 scores = $(seeds:%=%/forget.npy)
 subset = $(foreach s,$(seeds),$(foreach c,$(filter-out full none matched-%,$(sets)),$s/$c/subset.npy))
+every  = $(scores) $(subset) $(dense) $(cells:finetuned.pt=pruned.pt) $(cells)
+files  = $(every)
 ablate = $(foreach PROTOCOL,$(PROTOCOLS),$(cells))
-report = $(PYTHON) report.py table --format $(FORMAT)
+report = $(PYTHON) report.py table --format $(FORMAT) --asked="--epochs $(strip $(EPOCHS) $(FLAGS))"
 drawn  = $(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)
+jobs   = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
+status = $(PYTHON) tests/status.py --jobs $(jobs) --epochs $(EPOCHS) --threads $(THREADS)
 own    = $(filter $(VENV)/bin/python,$(PYTHON))
 venv   = $(own:%/bin/python=%/ready)
-pytest = $(own:%/bin/python=%/pytest)
-plots  = $(own:%/bin/python=%/matplotlib)
-knobs  = PROTOCOL PROTOCOLS DATASET MODEL DATA_RATIOS PRUNE_RATIOS ORDERS SEEDS EPOCHS DATA FLAGS RUNS FORMAT PYTHON THREADS
+tools  = $(own:%/bin/python=%/tools)
+knobs  = PROTOCOL PROTOCOLS DATASET MODEL DATA_RATIOS PRUNE_RATIOS ORDERS SEEDS EPOCHS DATA FLAGS RUNS FORMAT PYTHON RUN
 grids  = grid-fcnet-mnist grid-lenet-mnist grid-resnet18-cifar10 grid-resnet18-cifar100 grid-resnet50-cifar10
 
-.PHONY: help
+.PHONY: help smoke test lowest fuzz bench table table1 $(grids) figures ablation verify status plan results
 help:  ## this list
 	@sed -n 's/^\([^ .:]*\): .*## /\1\t/p' Makefile | sed 's/^$$(grids)/grid-NAME/' | expand -t 12
 	@echo 'grid-NAME, all: $(grids)'
 	@echo 'A file is a target too: make $(RUNS)/paper/CIFAR100/resnet18/seed0/low-0.1/p0.4/finetuned.pt'
 	@echo 'Knobs and their values: $(foreach k,$(knobs),$k="$($k)")'
 
-.PHONY: smoke
-smoke:  ## the whole method on 5,000 embedded digits in a minute: FCNet, no download
+smoke: | $$(venv)  ## the whole method on 5,000 embedded digits in a minute: FCNet, no download
 	@$(MAKE) --no-print-directory table DATA=tests/data RUNS=runs/smoke DATA_RATIOS="0.1 0.3" PRUNE_RATIOS=0.8
 
-.PHONY: test
-test: $$(pytest)  ## the test suite (with your own PYTHON it needs pytest, pytest-xdist, scipy and matplotlib)
-	$(PYTHON) -m pytest -q -rs -n 2 --dist loadfile tests
-
-.PHONY: bench
-bench: | $$(venv)  ## training speed against the usual PyTorch loop, and what make table1 takes
-	$(PYTHON) tests/bench.py
-
-.PHONY: table1
 table1 table1-%: DATASET = CIFAR100
 table1 table1-%: MODEL = resnet18
 table1-%: DATA_RATIOS = $(word 1,$(subst -, ,$*))
 table1-%: PRUNE_RATIOS = $(word 2,$(subst -, ,$*))
-table1: $$(cells)  ## the paper's Table 1: ResNet18 on CIFAR-100
+table1: $$(cells) | plan  ## the paper's Table 1: ResNet18 on CIFAR-100
 	@$(report) $^
-table1-%: $$(cells)  ## a row of it: make table1-0.1-0.4
-	@$(report) $^
-
-.PHONY: table
-table: $$(cells)  ## any table: set the knobs below
+table1-%: $$(cells) | plan  ## a row of it: make table1-0.1-0.4
 	@$(report) $^
 
-.PHONY: $(grids)
+table: $$(cells) | plan  ## any table: set the knobs below
+	@$(report) $^
+
 grid-%: DATA_RATIOS = 0.1 0.2 0.3 0.4 0.5
 grid-%: PRUNE_RATIOS = 0 0.2 0.4 0.6 0.8
 grid-%: MODEL = $(word 1,$(subst -, ,$*))
 grid-%: DATASET = $(subst mnist,MNIST,$(subst cifar,CIFAR,$(word 2,$(subst -, ,$*))))
-$(grids): grid-%: $$(cells)  ## the paper's 5 x 5 grid of one experiment
+$(grids): grid-%: $$(cells) | plan  ## the paper's 5 x 5 grid of one experiment
 	@$(report) $^
 
-.PHONY: figures
-figures: $$(cells) $$(scores) | $$(plots)  ## figures 1 and 2, heatmap and scores of the table, into its folder
-	$(PYTHON) report.py figure1 $(cells) --out $(drawn)/figure1.svg
-	$(PYTHON) report.py figure2 $(cells) --out $(drawn)/figure2.svg
-	$(PYTHON) report.py heatmap $(cells) --out $(drawn)/heatmap.svg
-	$(PYTHON) report.py scores $(scores) --out $(drawn)/scores.svg
-
-.PHONY: ablation
 ablation: DATA_RATIOS = 0.1
 ablation: PRUNE_RATIOS = 0.8
-ablation: $$(ablate)  ## each departure of the authors' program alone, at one data ratio and one prune ratio
-	@$(PYTHON) report.py ablation --format $(FORMAT) $^
+ablation: files = $(foreach PROTOCOL,$(PROTOCOLS),$(every))
+ablation: $$(ablate) | plan  ## each departure of the authors' program alone, at one data ratio and one prune ratio
+	@$(report) $^
 
-.PHONY: verify
+figures: $$(cells) $$(scores) | $$(tools)  ## figures 1 and 2, heatmap and scores of the table, into its folder
+	$(PYTHON) report.py figure1 $(cells) --out $(drawn)/figure1.svg
+	$(PYTHON) report.py figure2 $(cells) --out $(drawn)/figure2.svg
+	$(PYTHON) tests/audit.py scores $(scores) --out $(drawn)/scores.svg
+
+status: | $$(venv)  ## what of the table is done, what is next, and the hours left; runs nothing
+	@$(status) $(files)
+plan: | $$(venv)
+	@$(if $(filter-out $(wildcard $(files)),$(files)),$(status) --plan $(files),:)
+
 verify: $$(cells)  ## recompute what the files of the table claim
-	@$(PYTHON) report.py verify --data $(DATA) --threads $(THREADS) $(scores) $(subset) $(dense) $(cells:finetuned.pt=pruned.pt) $^
+	@$(PYTHON) tests/audit.py verify --data $(DATA) --threads $(THREADS) $(files)
+
+test: $$(tools)  ## the test suite (with your own PYTHON it needs pytest, pytest-xdist, scipy and matplotlib)
+	$(PYTHON) -m pytest -q -rs -n 2 --dist loadfile tests
+
+lowest:  ## the test suite with the lowest versions of the packages
+	@$(MAKE) test VENV=.venv-lowest PACKAGES="torch==2.4.0 torchvision==0.19.0 numpy==1.26.4"
+
+bench: | $$(venv)  ## training speed against the usual PyTorch loop, and what make table1 takes
+	$(PYTHON) tests/bench.py
 
 # ----------------------------------------------------------------------------------------------------- steps
 
@@ -133,14 +150,16 @@ field    = $(subst /, ,$(@:$(RUNS)/%=%))
 protocol = $(word 1,$(field))
 network  = --dataset $(word 2,$(field)) --model $(word 3,$(field))
 seed     = --seed $(patsubst seed%,%,$(word 4,$(field)))
-order    = --order $(firstword $(subst -, ,$(set))) --ratio $(lastword $(subst -, ,$(set)))
-prune    = --ratio $(patsubst p%,%,$(word 6,$(field)))
 set      = $(word 5,$(field))
+name     = $(firstword $(subst -, ,$(set)))
+order    = --order $(name) --ratio $(set:$(name)-%=%)
+prune    = --ratio $(patsubst p%,%,$(word 6,$(field)))
 epochs   = --epochs $(if $(filter none/dense.pt,$(set)/$(@F)),0,$(EPOCHS))
 train    = $(strip $(seed) $(epochs) $(FLAGS))
 samples  = $(if $(filter matched-%,$(set)),--share $(set:matched-%=%) ,$(if $<,--subset $< ))
 chosen   = $(if $(filter none matched-%,$(*F)),,$(RUNS)/$*/subset.npy)
 run      = --data $(DATA) --threads $(THREADS)
+python   = $(strip $(RUN) $(PYTHON))
 valid    = paper released $(subst $(space),+,$(filter $(subst +, ,$(protocol)),$(DEPARTURES)))
 unknown  = $(error no protocol $(protocol): it is paper, released, or some of $(DEPARTURES), in this order, joined by +)
 departs  = $(if $(filter $(valid),$(protocol)),$(subst +, ,$(protocol)),$(unknown))
@@ -150,35 +169,31 @@ setting  = --events $(call depart,flipped,flipped,forgotten) --positions $(call 
 ties     = --ties $(call depart,indexed,index,lot)
 mask     = --mask $(call depart,regrown,release,hold)
 
-.PRECIOUS: $(RUNS)/%/forget.npy $(RUNS)/%/correct.npy $(RUNS)/%/full/dense.pt $(RUNS)/%/subset.npy $(RUNS)/%/dense.pt
-.PRECIOUS: $(RUNS)/%/pruned.pt $(RUNS)/%/finetuned.pt
+.PRECIOUS: $(addprefix $(RUNS)/%/,forget.npy correct.npy full/dense.pt subset.npy dense.pt pruned.pt finetuned.pt)
 
 $(RUNS)/%/forget.npy $(RUNS)/%/correct.npy $(RUNS)/%/full/dense.pt: | $$(venv)
-	$(PYTHON) forget.py $(network) $(train) $(setting) $(run) --scores $(RUNS)/$*/forget.npy --correct $(RUNS)/$*/correct.npy --out $(RUNS)/$*/full/dense.pt
+	$(python) forget.py $(network) $(train) $(setting) $(run) --scores $(RUNS)/$*/forget.npy --correct $(RUNS)/$*/correct.npy --out $(RUNS)/$*/full/dense.pt
 
 $(RUNS)/%/subset.npy: $(RUNS)/$$(*D)/forget.npy | $$(venv)
 	$(PYTHON) select.py --scores $< $(order) $(ties) $(seed) --out $@
 
 $(RUNS)/%/dense.pt: $$(chosen) | $$(venv)
-	$(PYTHON) train.py $(network) $(samples)$(train) $(run) --out $@
+	$(python) train.py $(network) $(samples)$(train) $(run) --out $@
 
 $(RUNS)/%/pruned.pt: $(RUNS)/$$(*D)/dense.pt | $$(venv)
-	$(PYTHON) prune.py --in $< $(prune) $(run) --out $@
+	$(python) prune.py --in $< $(prune) $(run) --out $@
 
 $(RUNS)/%/finetuned.pt: $(RUNS)/%/pruned.pt | $$(venv)
-	$(PYTHON) finetune.py --in $< $(mask) $(train) $(run) --out $@
+	$(python) finetune.py --in $< $(mask) $(train) $(run) --out $@
 
 # ----------------------------------------------------------------------------------------------- environment
 
 $(VENV)/ready: requirements.txt
+	@echo 'Fetching torch, torchvision and numpy into $(VENV): about 5 GB, a few minutes'
 	python3 -m venv --clear $(VENV)
-	$(VENV)/bin/pip install --quiet --requirement requirements.txt
+	$(VENV)/bin/pip install --quiet $(PACKAGES)
 	touch $@
 
-$(VENV)/pytest: $(VENV)/matplotlib
-	$(VENV)/bin/pip install --quiet pytest pytest-xdist scipy
-	touch $@
-
-$(VENV)/matplotlib: $(VENV)/ready
-	$(VENV)/bin/pip install --quiet matplotlib
+$(VENV)/tools: $(VENV)/ready
+	$(VENV)/bin/pip install --quiet pytest pytest-xdist scipy matplotlib
 	touch $@

@@ -7,7 +7,7 @@ authors' released program did: pruned weights train like any other and grow back
 """
 
 from prune import sparsity
-from train import FINE_TUNING, Parser, fail, fit, flags, prunable, restore, save
+from train import FINE_TUNING, Parser, fail, fit, flags, prunable, restore, save, say
 
 
 def main():
@@ -33,7 +33,7 @@ def main():
         fail(
             f"{total - still} pruned weights are no longer zero, which is a defect of this program; nothing was written"
         )
-    print(f"finetune {still} of {total} pruned weights are still zero (--mask {args.mask})  {args.out}")
+    say(f"finetune {still} of {total} pruned weights are still zero (--mask {args.mask})  {args.out}")
     save(args.out, net, {"finetune": flags(args, data) | sparsity(net)}, history, checkpoint)
 
 

@@ -15,7 +15,7 @@ is presented in training, and a never-learned sample gets the highest score, the
 import json
 
 import numpy as np
-from train import FIRST_TRAINING, POSITIONS, Parser, build, fit, flags, load, predict, replacing, save
+from train import FIRST_TRAINING, POSITIONS, Parser, build, fit, flags, load, predict, replacing, save, say
 
 
 def score(predictions, correct, events):
@@ -91,7 +91,7 @@ def main():
     histogram = "  ".join(f"{s}: {n}" for s, n in enumerate(np.bincount(scores)) if n)
     never = int((~correct.any(0)).sum())
     place = "highest" if args.events == "toneva" else "lowest" if args.events == "forgotten" else "not special"
-    print(f"forget   samples by score  {histogram}  never learned: {never} (score: {place})")
+    say(f"forget   samples by score  {histogram}  never learned: {never} (score: {place})")
 
 
 if __name__ == "__main__":

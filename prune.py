@@ -11,7 +11,7 @@ import time
 
 import torch
 from torch import nn
-from train import Parser, evaluate, live_taps, number, prunable, restore, save, small_maps
+from train import Parser, evaluate, live_taps, number, prunable, restore, save, say, small_maps
 
 
 def smallest(weight, ratio):
@@ -60,7 +60,7 @@ def main():
         weight, before = layer.weight.data, (layer.weight == 0).double().mean()
         weight[smallest(weight.cpu(), args.ratio).to(weight.device)] = 0
         zero = weight == 0
-        print(
+        say(
             f"prune    {name or args.model:24} {' x '.join(map(str, weight.shape)):18} sparsity "
             f"{100 * before:.2f} -> {100 * zero.double().mean():.2f} %  "
             f"live {100 * zero[masks[name]].double().mean():.2f} %"
@@ -69,7 +69,7 @@ def main():
         accuracy, class_accuracy = evaluate(net, data, args.precision)
     counts = sparsity(net)
     share = counts["zeros"] / counts["weights"], counts["live_zeros"] / counts["live"]
-    print(
+    say(
         f"prune    total {counts['zeros']} of {counts['weights']} weights are zero, {100 * share[0]:.2f} %; of the "
         f"{counts['live']} live ones {100 * share[1]:.2f} %  test {accuracy:.2f} %  {args.out}"
     )

@@ -9,8 +9,11 @@ smaller coreset is part of a larger one of the same order.
 
 import argparse
 import contextlib
+import hashlib
+import io
 import json
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -52,54 +55,71 @@ def describe(scores, subset, order, ratio, seed, ties, labels=None, correct=None
     return line
 
 
-def fail(message):
-    sys.exit(f"select.py: error: {message}")
+def fail(message, status=1):
+    """End the program with one line on stderr; a character that a terminal would obey is shown escaped."""
+    print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in f"select.py: error: {message}"), file=sys.stderr)
+    sys.exit(status)
+
+
+def read(path, kinds):
+    """The array at the start of a .npy, whose dtype is of one of `kinds`, and a handle at what stands behind it."""
+    try:
+        if not Path(path).is_file():
+            raise FileNotFoundError("there is no such file")
+        file = io.BytesIO(Path(path).read_bytes())
+        array = np.lib.format.read_array(file)
+    except Exception as error:
+        fail(f"cannot read {path} ({str(error).splitlines()[0][:200] if str(error) else type(error).__name__})")
+    if array.dtype.kind not in kinds or array.size == 0 or (array.dtype.kind == "f" and not np.isfinite(array).all()):
+        fail(f"{path} must hold finite numbers, one per sample, not {array.dtype} {list(array.shape)}")
+    return array, file
 
 
 def load_scores(path):
     """Scores [N], labels int64 [N] or None, and the flags that made them, from what forget.py wrote."""
+    scores, rest = read(path, "iuf")
+    labels, steps = None, {}
     try:
-        with open(path, "rb") as file:
-            scores = np.load(file, allow_pickle=False)
-            labels = np.load(file, allow_pickle=False) if file.peek(1) else None
-            steps = json.loads(file.read() or "{}")
-    except (OSError, ValueError, EOFError) as error:
-        fail(f"cannot read the scores {path} ({error})")
-    if scores.ndim != 1 or len(scores) == 0 or scores.dtype.kind not in "iuf":
+        if rest.read(1):
+            rest.seek(-1, 1)
+            labels, steps = np.lib.format.read_array(rest), json.loads(rest.read())
+            if labels.dtype != np.int64 or labels.shape != scores.shape or not 0 <= labels.min() <= labels.max() < 1000:
+                raise ValueError("its labels are not one class per sample")
+            if not isinstance(steps["forget"], dict):
+                raise ValueError("its flags are none")
+    except Exception as error:
+        fail(f"{path} has scores and something else than forget.py writes behind them ({error})")
+    if scores.ndim != 1:
         fail(f"{path} must hold one number per sample [N], not {scores.dtype} {list(scores.shape)}")
-    if not np.isfinite(scores).all():
-        fail(f"{path} holds scores that are not finite numbers")
     return scores, labels, steps
 
 
-def load_correct(path, scores):
-    """correct.npy, bool [T, N], if it lies beside the scores, else None."""
-    if not path.exists():
+def load_correct(path, scores, steps):
+    """correct.npy, bool [T, N], if it lies beside scores that forget.py made and is of them, else None."""
+    if not path.exists() or "forget" not in steps:
         return None
-    try:
-        correct = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        fail(f"cannot read {path} ({error})")
-    if correct.dtype != bool or correct.ndim != 2 or correct.shape[1] != len(scores):
-        fail(f"{path} must be bool [epochs, {len(scores)}], not {correct.dtype} {list(correct.shape)}")
-    return correct
+    correct, _ = read(path, "b")
+    return correct if correct.shape == (steps["forget"].get("epochs"), len(scores)) else None
 
 
 def write(path, subset, steps):
     """The .npy appears whole or not at all; the flags stand behind the array, where np.load does not look."""
-    partial = Path(f"{path}.tmp")
+    target = Path(os.path.realpath(path))
+    partial = Path(f"{target}.{platform.node()}.{os.getpid()}.tmp")
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        if not path or target.exists() and not target.is_file():
+            raise OSError("it is no regular file")
+        target.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
             np.save(file, subset)
             file.write(f"\n{json.dumps(steps)}\n".encode())
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        os.replace(partial, target)
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()
-        fail(f"cannot write {path} ({error.strerror})")
+        fail(f"cannot write '{path}' ({error.strerror or error})")
 
 
 def number(kind, holds, words):
@@ -117,7 +137,7 @@ def number(kind, holds, words):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.error = lambda message: parser.exit(2, f"select.py: error: {message} (see --help)\n")
+    parser.error = lambda message: fail(f"{message} (see --help)", 2)
     parser.add_argument("--scores", required=True, metavar="IN.npy", help="one score per training sample, [N]")
     parser.add_argument("--order", required=True, choices=["high", "low", "random"], help="which scores to keep")
     ratio = number(float, lambda ratio: 0 < ratio <= 1, "above 0 and at most 1")
@@ -131,13 +151,16 @@ def main():
     args = parser.parse_args()
 
     scores, labels, steps = load_scores(args.scores)
-    correct = load_correct(Path(args.scores).with_name("correct.npy"), scores)
+    correct = load_correct(Path(args.scores).with_name("correct.npy"), scores, steps)
     choice = {key: getattr(args, key) for key in ("order", "ratio", "seed", "ties")}
     subset = select(scores, **choice)
     if len(subset) == 0:
         fail(f"--ratio {args.ratio} of {len(scores)} samples is none")
-    write(args.out, subset, steps | {"select": choice})
-    print(f"select   {args.order} {args.ratio:g}  {describe(scores, subset, **choice, labels=labels, correct=correct)}")
+    digest = {"scores": hashlib.sha256(scores).hexdigest()[:16]}
+    write(args.out, subset, steps | {"select": choice | digest})
+    with contextlib.suppress(OSError):  # a reader that has gone: the coreset is written
+        line = describe(scores, subset, **choice, labels=labels, correct=correct)
+        print(f"select   {args.order} {args.ratio:g}  {line}", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import fcntl
 import functools
 import hashlib
 import importlib.metadata
+import io
 import itertools
 import json
 import os
@@ -20,7 +21,9 @@ import pickle
 import platform
 import signal
 import sys
+import tempfile
 import time
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +34,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 DATASETS = {  # name: classes, shape of an image, size of the original training and test sets
     "MNIST": (10, (1, 28, 28), 60_000, 10_000),
@@ -39,9 +43,19 @@ DATASETS = {  # name: classes, shape of an image, size of the original training 
 }
 
 
-def fail(message):
-    """End the program with one line on stderr and exit status 1."""
-    sys.exit(f"{Path(sys.argv[0]).name}: error: {message}")
+def fail(message, status=1):
+    """End the program with one line on stderr; a character that a terminal would obey is shown escaped."""
+    line = f"{Path(sys.argv[0]).name}: error: {message}"
+    print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), file=sys.stderr)
+    sys.exit(status)
+
+
+def say(line):
+    """Print a line at once; a reader that has gone or a full disk behind it must not end hours of training."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 # ---------------------------------------------------------------------------------------------------------- data
@@ -64,27 +78,28 @@ def load(name, root, device="cpu"):
     The file holds {"train_images": uint8 [N, C, H, W], "train_labels": int64 [N], "test_images", "test_labels"}.
     Exits with one line if it is damaged, or if there is neither a file nor a network.
     """
-    path = Path(root) / f"{name}.pt"
+    path, (classes, shape, *_) = Path(root) / f"{name}.pt", DATASETS[name]
     if not path.exists():
         pack(name, path)
     try:
-        packed = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        tensors = [packed[f"{split}_{part}"] for split in ("train", "test") for part in ("images", "labels")]
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        fail(f"{path} is not a packed data set ({first_line(error)}); delete it, or copy a good one there")
-    classes, shape, *_ = DATASETS[name]
-    for split, images, labels in (("train", *tensors[:2]), ("test", *tensors[2:])):
-        if getattr(images, "dtype", None) != torch.uint8 or images.shape[1:] != shape or len(images) == 0:
-            fail(f"{path}: {split}_images must be uint8 [N, {', '.join(map(str, shape))}]")
-        if getattr(labels, "dtype", None) != torch.int64 or labels.shape != images.shape[:1]:
-            fail(f"{path}: {split}_labels must be int64 [{len(images)}], one for each image")
-        if labels.min() < 0 or labels.max() >= classes:
-            fail(f"{path}: {split}_labels must lie in 0 to {classes - 1}")
+        packed = load_pt(path)
+        parts = [packed[f"{split}_{part}"].contiguous() for split in ("train", "test") for part in ("images", "labels")]
+        for split, images, labels in (("train", *parts[:2]), ("test", *parts[2:])):
+            if images.dtype != torch.uint8 or images.shape[1:] != shape or len(images) == 0:
+                raise ValueError(f"{split}_images must be uint8 [N, {', '.join(map(str, shape))}]")
+            if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+                raise ValueError(f"{split}_labels must be int64 [{len(images)}], one for each image")
+            if labels.min() < 0 or labels.max() >= classes:
+                raise ValueError(f"{split}_labels must lie in 0 to {classes - 1}")
+        if len(labels.unique()) < classes:
+            raise ValueError(f"test_labels must have every class from 0 to {classes - 1}")
+    except Exception as error:
+        fail(f"cannot use the data set {path} ({first_line(error)}); if it is damaged, copy a good one there")
     digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(tensor.contiguous().numpy())
-    facts = {"train_size": len(tensors[0]), "test_size": len(tensors[2]), "data": digest.hexdigest()[:16]}
-    return Data(name, *(tensor.to(device) for tensor in tensors), facts)
+    for tensor in parts:
+        digest.update(tensor.numpy())
+    facts = {"train_size": len(parts[0]), "test_size": len(parts[2]), "data": digest.hexdigest()[:16]}
+    return Data(name, *(tensor.to(device) for tensor in parts), facts)
 
 
 def pack(name, path):
@@ -99,7 +114,11 @@ def pack(name, path):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = os.open(path.parent, os.O_RDONLY)
-        fcntl.flock(folder, fcntl.LOCK_EX)  # one process packs, those that start beside it wait
+        for _ in range(600):  # one process packs and those beside it wait, but not for ever for one that died elsewhere
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(1)
         if path.exists():
             return
         for split, size in zip(("train", "test"), sizes):
@@ -114,8 +133,7 @@ def pack(name, path):
             f"no {path}, and torchvision could not get {name} ({first_line(error)}); "
             f"copy {path.name}, or the original files as torchvision lays them out, into {path.parent}"
         )
-    with replacing(path) as file:
-        torch.save(packed, file)
+    write(path, packed)
 
 
 def pixels(images, dtype=torch.float32):
@@ -142,16 +160,6 @@ def lenet():
     )
 
 
-def construct(model, classes):
-    if model in ("fcnet", "lenet"):
-        return globals()[model]()
-    from torchvision import models
-
-    if model not in models.list_models(module=models):
-        fail(f"--model {model}: must be fcnet, lenet or a torchvision classification model, such as resnet18")
-    return models.get_model(model, weights=None, num_classes=classes)
-
-
 def build(model, dataset, seed):
     """The network with the initial weights that belong to `seed`; exits with one line if it cannot take the images.
 
@@ -160,19 +168,26 @@ def build(model, dataset, seed):
     """
     classes, shape, *_ = DATASETS[dataset]
     torch.manual_seed(seed)
-    net = construct(model, classes)
 
     def note(conv, inputs, output):
         conv.map_sizes = tuple(inputs[0].shape[2:]), tuple(output.shape[2:])
 
-    hooks = [layer.register_forward_hook(note) for layer in net.modules() if isinstance(layer, nn.Conv2d)]
-    shapes = {name: tensor.to("meta") for name, tensor in net.state_dict(keep_vars=True).items()}
     try:
+        if model in ("fcnet", "lenet"):
+            net = globals()[model]()
+        else:
+            from torchvision import models
+
+            if model not in models.list_models(module=models):
+                fail(f"--model {model}: must be fcnet, lenet or a torchvision classification model, such as resnet18")
+            net = models.get_model(model, weights=None, num_classes=classes)
+        hooks = [layer.register_forward_hook(note) for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+        shapes = {name: tensor.to("meta") for name, tensor in net.state_dict(keep_vars=True).items()}
         logits = torch.func.functional_call(net, shapes, torch.zeros(2, *shape, device="meta"))
+        if not torch.is_tensor(logits) or logits.shape != (2, classes):
+            raise ValueError("it does not answer with one number per class and nothing else")
     except Exception as error:  # whatever a network raises on images of a shape it was not made for
         fail(f"--model {model} cannot take {dataset}'s {' x '.join(map(str, shape))} images ({first_line(error)})")
-    if getattr(logits, "shape", None) != (2, classes):
-        fail(f"--model {model} does not answer with one number per class of {dataset}, and with nothing else")
     for hook in hooks:
         hook.remove()
     return net
@@ -189,9 +204,8 @@ def live_taps(conv):
     On small maps many do not: their weights have zero gradient for ever and change no output.
     """
     taps = []
-    for k, stride, pad, dilation, n_in, n_out in zip(
-        conv.kernel_size, conv.stride, conv.padding, conv.dilation, *conv.map_sizes
-    ):
+    geometry = conv.kernel_size, conv.stride, conv.padding, conv.dilation, *conv.map_sizes
+    for k, stride, pad, dilation, n_in, n_out in zip(*geometry):
         met = [t for t in range(k) if any(0 <= o * stride - pad + t * dilation < n_in for o in range(n_out))]
         taps.append(slice(met[0], met[-1] + 1))
     return tuple(taps)
@@ -266,7 +280,7 @@ def small_maps(net):
             continue
         if max(conv.map_sizes[1]) <= (2 if on_cpu else 1):
             whole[conv] = conv.weight
-            live = conv.weight.detach()[..., *live_taps(conv)].permute(0, 2, 3, 1)
+            live = conv.weight.detach()[(..., *live_taps(conv))].permute(0, 2, 3, 1)
             conv.weight = nn.Parameter(live.clone(memory_format=torch.contiguous_format))
             conv.forward = functools.partial(multiply, conv, patch_rows(conv))
     try:
@@ -274,7 +288,7 @@ def small_maps(net):
     finally:
         with torch.no_grad():
             for conv, weight in whole.items():
-                weight[..., *live_taps(conv)] = conv.weight.permute(0, 3, 1, 2)
+                weight[(..., *live_taps(conv))] = conv.weight.permute(0, 3, 1, 2)
                 conv.weight = weight
                 del conv.forward
 
@@ -322,8 +336,8 @@ def fit(net, data, args, stream, subset=None, share=1.0, hold=False, batchnorm="
     "class_accuracy": of the last epoch, "loss": mean training loss of each epoch, "seconds": of it all}. Exits with
     one line if the loss is not finite.
     """
-    start = time.perf_counter()
-    labels = data.train_labels
+    start = told = time.perf_counter()
+    step_name, labels = f"{Path(sys.argv[0]).stem:8}", data.train_labels
     samples = torch.arange(len(labels)) if subset is None else torch.from_numpy(subset)
     size = round(share * len(samples))
     if size == 0:
@@ -343,8 +357,11 @@ def fit(net, data, args, stream, subset=None, share=1.0, hold=False, batchnorm="
             if len(queue) < size:
                 queue = samples[torch.from_numpy(shuffle.permutation(len(samples)))]
             order, queue = queue[:size].to(labels.device), queue[size:]
-            for batch in order.split(args.batch_size):
+            for i, batch in enumerate(order.split(args.batch_size)):
                 step(batch)
+                if sys.stdout.isatty() and time.perf_counter() - told > 30:
+                    told = time.perf_counter()
+                    say(f"{step_name} epoch {epoch}/{args.epochs}  {i * args.batch_size} of {size} samples")
             loss = F.cross_entropy(logits[order], labels[order], reduction="none")
             if not loss.isfinite().all():
                 bad = int(loss.isfinite().logical_not().nonzero()[0]) // args.batch_size + 1
@@ -355,12 +372,12 @@ def fit(net, data, args, stream, subset=None, share=1.0, hold=False, batchnorm="
             history["accuracy"].append(accuracy)
             if watch:
                 watch(logits)
-            spent = time.perf_counter() - start
-            print(
-                f"{Path(sys.argv[0]).stem:8} epoch {epoch}/{args.epochs}  loss {history['loss'][-1]:.4f}  "
+            told = time.perf_counter()
+            spent = told - start
+            say(
+                f"{step_name} epoch {epoch}/{args.epochs}  loss {history['loss'][-1]:.4f}  "
                 f"train {seen:.2f} %  test {accuracy:.2f} %  {spent:.1f} s  "
-                f"left {spent / epoch * (args.epochs - epoch):.0f} s  {args.out}",
-                flush=True,
+                f"left {spent / epoch * (args.epochs - epoch):.0f} s  {args.out}"
             )
     return history | {"seconds": time.perf_counter() - start}
 
@@ -414,7 +431,7 @@ def graphed(step, net, optimizer, batch_size):
         with torch.cuda.graph(graph):
             step(batch)
     except RuntimeError as error:
-        print(f"no CUDA graph, every step is launched from Python: {first_line(error)}", flush=True)
+        say(f"no CUDA graph, every step is launched from Python: {first_line(error)}")
         return step
 
     def replay(samples):
@@ -429,35 +446,69 @@ def graphed(step, net, optimizer, batch_size):
 # --------------------------------------------------------------------------------------------------------- files
 
 
+def contents(path):
+    """A file's bytes as they are now, whatever is written over it later, as a file in memory. A pipe is none."""
+    if not Path(path).is_file():
+        raise FileNotFoundError("there is no such file")
+    return io.BytesIO(Path(path).read_bytes())
+
+
+def load_pt(path):
+    """What torch.save wrote to `path`, in memory that is no larger than the file; raises what is wrong with it."""
+    file = contents(path)
+    if sum(entry.file_size for entry in zipfile.ZipFile(file).infolist()) > len(file.getbuffer()):
+        raise ValueError("it is compressed, which torch.save does not do")
+    file.seek(0)
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # its words are for programmers
+        raise ValueError("it is damaged, or holds more than tensors and plain values") from None
+    if any(torch.is_tensor(x) and x.nbytes > x.untyped_storage().nbytes() for x in tree_leaves(content)):
+        raise ValueError("it has a tensor larger than its numbers")
+    return content
+
+
 @contextlib.contextmanager
 def replacing(path):
     """A handle to write `path` through: the file appears whole, under its name, or not at all."""
-    partial = Path(f"{path}.tmp")
+    target = os.path.realpath(path)
+    partial = Path(f"{target}.{platform.node()}.{os.getpid()}.tmp")  # no other process writes this one
     try:
         with open(partial, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:  # to torch.save, a full disk is a RuntimeError
-        fail(f"cannot write {path} ({first_line(error)})")
+        os.replace(partial, target)
+    except OSError as error:
+        fail(f"cannot write {path} ({error.strerror or first_line(error)})")
     finally:
         partial.unlink(missing_ok=True)
 
 
-HISTORY = ("accuracy", "class_accuracy", "loss", "seconds")
+def write(path, content):
+    """torch.save by way of memory: straight to a file, it calls a full disk a defect of its own."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with replacing(path) as file:
+        file.write(buffer.getbuffer())
+
+
+HISTORY = {"accuracy": list, "class_accuracy": list, "loss": list, "seconds": float}
+CHECKPOINT = {"model": dict, "args": dict, **HISTORY, "earlier": dict, "versions": dict, "device": str}
 
 
 def save(path, net, args, history, before=None):
     """Write a checkpoint, a plain dict: `history` and `args`, {step: its flags}, are of the step that made it.
 
     before: the checkpoint that the step began with, whose args are kept, and whose history becomes part of "earlier",
-    {step: its history}.
+    {step: its history}. A step that is done again gets a number: prune, finetune, prune-2, finetune-2.
     """
     earlier = {}
     if before:
         earlier = before["earlier"] | {list(before["args"])[-1]: {key: before[key] for key in HISTORY}}
-        args = before["args"] | args
+        ((step, flags),) = args.items()
+        times = 1 + sum(name.split("-")[0] == step for name in before["args"])
+        args = before["args"] | {step if times == 1 else f"{step}-{times}": flags}
     versions = {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "numpy")}
     checkpoint = {
         "model": {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()},
@@ -467,18 +518,17 @@ def save(path, net, args, history, before=None):
         "versions": {"python": platform.python_version(), **versions},
         "device": device_name(next(net.parameters()).device),
     }
-    with replacing(path) as file:
-        torch.save(checkpoint, file)
+    write(path, checkpoint)
 
 
 def read(path):
     """A checkpoint from `path`; exits with one line if it is missing, damaged or something else."""
     try:
-        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        fail(f"cannot read the checkpoint {path} ({first_line(error)})")
-    if not isinstance(checkpoint, dict) or not {"model", "args", "earlier", *HISTORY} <= checkpoint.keys():
-        fail(f"{path} is not a checkpoint of this suite")
+        checkpoint = load_pt(path)
+        if any(not isinstance(checkpoint[key], kind) for key, kind in CHECKPOINT.items()):
+            raise TypeError("its parts are of other types")
+    except Exception as error:
+        fail(f"{path} is not a checkpoint of this suite ({first_line(error)})")
     return checkpoint
 
 
@@ -489,10 +539,13 @@ def restore(path, args):
         origin = checkpoint["args"].get("train") or checkpoint["args"]["forget"]
         net = build(origin["model"], origin["dataset"], origin["seed"])
         net.load_state_dict(checkpoint["model"])
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        if not all(tensor.isfinite().all() for tensor in net.state_dict().values()):
+            raise ValueError("it has a weight that is not finite")
+        digest = origin["data"]
+    except Exception as error:
         fail(f"{path} is not a checkpoint of this suite ({first_line(error)})")
     data = load(origin["dataset"], args.data, args.device)
-    if data.facts["data"] != origin["data"]:
+    if data.facts["data"] != digest:
         fail(f"{path} was trained on other data than {args.data}/{data.name}.pt; give the same --data")
     return checkpoint, net.to(args.device), data
 
@@ -500,23 +553,27 @@ def restore(path, args):
 def load_subset(path):
     """The indices in `path`, int64 [M], and the flags of the steps that chose them ({} if the file tells none)."""
     try:
-        with open(path, "rb") as file:
-            subset = np.load(file, allow_pickle=False)
-            args = json.loads(file.read() or "{}")
-    except (OSError, ValueError, EOFError) as error:
+        file = contents(path)
+        subset, steps = np.lib.format.read_array(file), json.loads(file.read() or "{}")
+        if not isinstance(steps, dict) or not all(isinstance(flags, dict) for flags in steps.values()):
+            raise ValueError("what follows the array are not the flags of steps")
+    except Exception as error:
         fail(f"cannot read the subset {path} ({first_line(error)})")
     if subset.dtype.kind not in "iu" or subset.ndim != 1:
         fail(f"{path} must hold integers [M], not {subset.dtype} {list(subset.shape)}")
     if len(subset) == 0 or len(np.unique(subset)) < len(subset):
         fail(f"{path} is empty" if len(subset) == 0 else f"{path} names a sample more than once")
-    return subset.astype(np.int64), args
+    return subset.astype(np.int64), steps
 
 
 # --------------------------------------------------------------------------------------------------- command line
 
 
 def first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What an exception says, in a line of at most 200 characters."""
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        return "not enough memory"
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def cpuinfo():
@@ -540,7 +597,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
 
     def error(self, message):
-        self.exit(2, f"{Path(sys.argv[0]).name}: error: {message} (see --help)\n")
+        fail(f"{message} (see --help)", 2)
 
     def add_network_flags(self):
         self.add_argument("--dataset", required=True, choices=DATASETS, help="the data set")
@@ -549,7 +606,8 @@ class Parser(argparse.ArgumentParser):
     def add_device_flags(self):
         self.add_argument("--data", default="data", metavar="DIR", help="folder of the data sets (default: data)")
         self.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda if there is one, else cpu)")
-        self.add_argument("--threads", type=POSITIVE, help="CPU threads; bits depend on it (default: one per core)")
+        threads = number(int, lambda n: 0 < n <= 1024, "a whole number from 1 to 1024")
+        self.add_argument("--threads", type=threads, help="CPU threads; bits depend on it (default: one per core)")
         self.add_argument(
             "--precision", choices=["fp32", "bf16"], default="fp32", help="bf16: autocast (default: fp32)"
         )
@@ -565,12 +623,15 @@ class Parser(argparse.ArgumentParser):
         """Parse the command line, check that the files of the flags `outputs` can be written, set up the device."""
         args = self.parse_args()
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback
-        for path in filter(None, (getattr(args, name, None) for name in outputs)):
-            claim(path)
+        sys.stdout = sys.stdout or open(os.devnull, "w")  # where it was closed
+        sys.stdout.reconfigure(errors="backslashreplace")  # where it cannot take "±"
+        claim([path for path in (getattr(args, name, None) for name in outputs) if path is not None])
         if "device" not in args:
             return args
         try:
             args.device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            if args.device.type not in ("cpu", "cuda"):
+                raise RuntimeError("it is neither cpu nor cuda")
             torch.empty(0, device=args.device)
             if args.device.type == "cuda":
                 torch.cuda.set_device(args.device)
@@ -580,7 +641,7 @@ class Parser(argparse.ArgumentParser):
         args.threads = torch.get_num_threads()
         flags = next((line for line in cpuinfo() if line.startswith("flags")), "bf16")
         if args.precision == "bf16" and args.device.type == "cpu" and "bf16" not in flags:
-            print("bf16 is slower than fp32 here: this processor has no instructions for it", flush=True)
+            say("bf16 is slower than fp32 here: this processor has no instructions for it")
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
         return args
@@ -604,16 +665,19 @@ NATURAL = number(int, lambda n: 0 <= n < 2**31, "a whole number from 0 to 2**31 
 SEED = number(int, lambda n: 0 <= n < 2**32, "a whole number from 0 to 2**32 - 1, which torch can tell apart")
 
 
-def claim(path):
-    """Make the folder of `path` and check that the file can be written, before hours are spent on it."""
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        if Path(path).is_dir():
-            raise IsADirectoryError("it is a folder")
-        open(f"{path}.tmp", "wb").close()
-        os.unlink(f"{path}.tmp")
-    except OSError as error:
-        fail(f"cannot write {path} ({error.strerror or error})")
+def claim(paths):
+    """Make the folders of the outputs and check that each can be written, before hours are spent on them."""
+    for path in paths:
+        try:
+            target = Path(os.path.realpath(path))
+            if not path or target.exists() and not target.is_file():
+                raise OSError("it is a folder" if path and target.is_dir() else "it is no regular file")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=target.parent).close()
+        except (OSError, ValueError) as error:
+            fail(f"cannot write '{path}' ({getattr(error, 'strerror', None) or first_line(error)})")
+    if len({os.path.realpath(path) for path in paths}) < len(paths):
+        fail(f"two outputs are one file ({', '.join(paths)}); give each a path of its own")
 
 
 def flags(args, data):
@@ -638,11 +702,13 @@ def main():
     data = load(args.dataset, args.data, args.device)
     if subset is not None and (subset.min() < 0 or subset.max() >= len(data.train_labels)):
         fail(f"{args.subset} holds indices outside 0 to {len(data.train_labels) - 1}, the training set's")
-    if "forget" in earlier and earlier["forget"]["data"] != data.facts["data"]:
+    if "forget" in earlier and earlier["forget"].get("data") != data.facts["data"]:
         fail(f"{args.subset} was chosen from other data than {args.data}/{args.dataset}.pt; score and select again")
     history = fit(net, data, args, FIRST_TRAINING, subset, args.share)
-    samples = round(args.share * (len(data.train_labels) if subset is None else len(subset)))
-    save(args.out, net, earlier | {"train": flags(args, data) | {"samples": samples}}, history)
+    facts = {"samples": round(args.share * (len(data.train_labels) if subset is None else len(subset)))}
+    if subset is not None:
+        facts["subset"] = hashlib.sha256(subset).hexdigest()[:16]
+    save(args.out, net, earlier | {"train": flags(args, data) | facts}, history)
 
 
 if __name__ == "__main__":
