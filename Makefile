@@ -86,7 +86,7 @@ tools  = $(own:%/bin/python=%/tools)
 knobs  = PROTOCOL PROTOCOLS DATASET MODEL DATA_RATIOS PRUNE_RATIOS ORDERS SEEDS EPOCHS DATA FLAGS RUNS FORMAT PYTHON RUN
 grids  = grid-fcnet-mnist grid-lenet-mnist grid-resnet18-cifar10 grid-resnet18-cifar100 grid-resnet50-cifar10
 
-.PHONY: help smoke test lowest fuzz bench table table1 $(grids) figures ablation verify status plan results
+.PHONY: help smoke test lowest fuzz bench table table1 $(grids) figures ablation verify status results
 help:  ## this list
 	@sed -n 's/^\([^ .:]*\): .*## /\1\t/p' Makefile | sed 's/^$$(grids)/grid-NAME/' | expand -t 12
 	@echo 'grid-NAME, all: $(grids)'
@@ -100,25 +100,25 @@ table1 table1-%: DATASET = CIFAR100
 table1 table1-%: MODEL = resnet18
 table1-%: DATA_RATIOS = $(word 1,$(subst -, ,$*))
 table1-%: PRUNE_RATIOS = $(word 2,$(subst -, ,$*))
-table1: $$(cells) | plan  ## the paper's Table 1: ResNet18 on CIFAR-100
+table1: $$(cells) | plan-table  ## the paper's Table 1: ResNet18 on CIFAR-100
 	@$(report) $^
-table1-%: $$(cells) | plan  ## a row of it: make table1-0.1-0.4
+table1-%: $$(cells) | plan-%  ## a row of it: make table1-0.1-0.4
 	@$(report) $^
 
-table: $$(cells) | plan  ## any table: set the knobs below
+table: $$(cells) | plan-table  ## any table: set the knobs below
 	@$(report) $^
 
 grid-%: DATA_RATIOS = 0.1 0.2 0.3 0.4 0.5
 grid-%: PRUNE_RATIOS = 0 0.2 0.4 0.6 0.8
 grid-%: MODEL = $(word 1,$(subst -, ,$*))
 grid-%: DATASET = $(subst mnist,MNIST,$(subst cifar,CIFAR,$(word 2,$(subst -, ,$*))))
-$(grids): grid-%: $$(cells) | plan  ## the paper's 5 x 5 grid of one experiment
+$(grids): grid-%: $$(cells) | plan-%  ## the paper's 5 x 5 grid of one experiment
 	@$(report) $^
 
 ablation: DATA_RATIOS = 0.1
 ablation: PRUNE_RATIOS = 0.8
 ablation: files = $(foreach PROTOCOL,$(PROTOCOLS),$(every))
-ablation: $$(ablate) | plan  ## each departure of the authors' program alone, at one data ratio and one prune ratio
+ablation: $$(ablate) | plan-table  ## each departure of the authors' program alone, at one data ratio and one prune ratio
 	@$(report) $^
 
 figures: $$(cells) $$(scores) | $$(tools)  ## figures 1 and 2, heatmap and scores of the table, into its folder
@@ -128,7 +128,7 @@ figures: $$(cells) $$(scores) | $$(tools)  ## figures 1 and 2, heatmap and score
 
 status: | $$(venv)  ## what of the table is done, what is next, and the hours left; runs nothing
 	@$(status) $(files)
-plan: | $$(venv)
+plan-%: | $$(venv)
 	@$(if $(filter-out $(wildcard $(files)),$(files)),$(status) --plan $(files),:)
 
 verify: $$(cells)  ## recompute what the files of the table claim
