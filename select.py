@@ -23,7 +23,7 @@ import numpy as np
 def select(scores, order, ratio, seed, ties="lot"):
     """The M = round(ratio * N) indices of the coreset, int64 [M], ascending.
 
-    scores: [N]; order: "high", "low" or "random"; ties: at the cut, "lot" draws from `seed` and "index" takes the first.
+    scores: [N]; order: "high", "low" or "random"; ties at the cut: "lot" draws from `seed`, "index" takes the first.
     """
     rng = np.random.default_rng([seed, 0])  # stream 0 of the seed; train.py says who draws from the others
     lots = rng.permutation(len(scores))

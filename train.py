@@ -648,7 +648,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def number(kind, holds, words):
-    """An argparse type: a number of `kind`, int or float, for which `holds`; `words` say in an error what it must be."""
+    """An argparse type: a number of `kind`, int or float, for which `holds`; `words` say what it must be."""
 
     def parse(text):
         value = kind(text)

@@ -1,8 +1,8 @@
 """How far a table is: steps done and left, the next one, and the hours left, from the files that make names.
 
-    python tests/status.py --jobs 2 runs/paper/MNIST/fcnet/seed0/forget.npy runs/paper/MNIST/fcnet/seed0/full/dense.pt ...
+    python tests/status.py --jobs 2 runs/paper/MNIST/fcnet/seed0/forget.npy ...
 
-Make calls it (`make status`, and before the first step of a table, with --plan). The hours come from the seconds that the
+Make calls it: `make status`, and with --plan before the first step of a table. The hours come from the seconds that the
 steps already done took for a sample and an epoch; where none is done, from a few steps timed here.
 """
 
@@ -19,8 +19,9 @@ SCRIPTS = {"subset.npy": "select", "dense.pt": "train", "pruned.pt": "prune", "f
 
 
 def step(path, epochs):
-    """(script, data set, network, samples times epochs that it trains on) of the step that makes the file; None for
-    full/dense.pt, which comes with forget.npy.
+    """(script, data set, network, samples times epochs that it trains on) of the step that makes the file.
+
+    None for full/dense.pt, which comes with forget.npy.
     """
     from train import DATASETS
 
@@ -94,7 +95,10 @@ def main():
         rates["train"] = timed(dataset, model, args.threads), 1
         source = "by a few steps timed now"
     usual = [sum(numbers) for numbers in zip(*rates.values())]
-    hours = sum(n * t / total for s, *_, n in map(steps.get, left) if n for t, total in [rates.get(s, usual)]) / 3600
+    hours = 0.0
+    for script, *_, samples in map(steps.get, left):
+        taken, of = rates.get(script, usual) if samples else (0, 1)
+        hours += samples * taken / of / args.jobs / 3600
     counts = ", ".join(f"{n} {script}" for script, n in Counter(steps[path][0] for path in left).items())
     told = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
     if not left:

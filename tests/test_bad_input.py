@@ -122,7 +122,7 @@ def folder(chain, tmp_path_factory):
     changes = {
         "other": {"train_labels": labels.flip(0)},
         "float": {"train_images": images.float()},
-        "shape": {"test_images": digits["test_images"].expand(-1, 3, -1, -1)},
+        "shape": {"test_images": digits["test_images"].repeat(1, 3, 1, 1)},
         "short": {"train_labels": labels.int()},
         "few": {"train_labels": labels[:-1]},
         "ten": {"test_labels": digits["test_labels"] + 1},

@@ -1,5 +1,6 @@
 """Scores, coresets, masks and fine-tuning against brute force and against torch's own pruning."""
 
+import hashlib
 import json
 import runpy
 
@@ -133,7 +134,8 @@ def test_select_tells_what_it_chose(chain):
     assert f"a class has {np.bincount(labels).min()} to {np.bincount(labels).max()}, mean 40.0" in out
     assert f"{never[chosen].sum()} of the {never.sum()} never learned" in out
     steps = json.loads((chain / "h.npy").read_bytes().splitlines()[-1])  # what `tail -n1` shows
-    assert steps["select"] == {"order": "high", "ratio": 0.1, "seed": 0, "ties": "lot"}
+    digest = hashlib.sha256(scores.tobytes()).hexdigest()[:16]
+    assert steps["select"] == {"order": "high", "ratio": 0.1, "seed": 0, "ties": "lot", "scores": digest}
     assert steps["forget"]["events"] == "forgotten"
 
 
