@@ -1,0 +1,70 @@
+"""README.md does what it says, and every table and figure in tests/results comes out of its csv again."""
+
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from conftest import ROOT, clean_environment, make, run
+
+README = (ROOT / "README.md").read_text()
+RESULTS = ROOT / "tests" / "results"
+
+
+def words_of(svg):
+    return ["".join(e.itertext()).strip() for e in ElementTree.parse(svg).iter() if e.tag.endswith("}text")]
+
+
+def test_one_cell_by_hand_ends_with_its_number(tmp_path):
+    """The block of commands, with fewer epochs; its files stay out of the repository."""
+    block = README.split("One cell by hand")[1].split("\n\n")[1].replace("runs/hand", str(tmp_path))
+    for script in ("forget.py", "train.py", "finetune.py"):
+        block = block.replace(f"python {script}", f"python {script} --epochs 1 --threads 1")
+    block = block.replace("python ", f"{sys.executable} ")
+    done = subprocess.run(["bash", "-ec", block], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    last = [line for line in done.stdout.splitlines() if line.lstrip().startswith("0.1 ")]
+    assert re.fullmatch(r"\s*0.1\s+0.8\s+\d\d\.\d\d\s+[+-]\d+\.\d\d\s.*", last[0] + " ")
+
+
+def test_every_goal_and_knob_that_it_names_is_makes():
+    told = run("make", "help", cwd=ROOT, env=clean_environment())
+    for goal in re.findall(r"`make ([a-z][a-z0-9]*)`|^    make ([a-z][a-z0-9]*)", README, re.M):
+        goal = "".join(goal)
+        assert re.search(rf"^{goal}\b", told, re.M) or goal == "runs", goal
+    for knob in re.findall(r"\b([A-Z_]{4,})=", README):
+        assert f"{knob}=" in told, knob
+
+
+@pytest.mark.parametrize("page", ["README.md", "tests/results/README.md", "tests/data/README.md"])
+def test_links_lead_to_files_and_lines_are_short(page):
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert target.startswith("https:") or ((ROOT / page).parent / target).exists(), target
+    prose = re.sub(r"^    .*$|^\|.*$", "", text, flags=re.M)
+    assert max(map(len, prose.splitlines())) <= 120
+
+
+def test_results_are_made_again_from_their_csv(tmp_path):
+    """Tables to the letter; figures to their words (their lines are matplotlib's, which differ by its version)."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    for path in RESULTS.glob("*.csv"):
+        shutil.copy(path, folder)
+    make("results", f"RESULTS={folder}", "-j2")
+    made = {path.name for path in folder.iterdir()}
+    assert made == {path.name for path in RESULTS.iterdir()} - {"README.md"}
+    for name in made:
+        if name.endswith(".md"):
+            assert (folder / name).read_text() == (RESULTS / name).read_text(), name
+        elif name.endswith(".svg"):
+            assert words_of(folder / name) == words_of(RESULTS / name), name
+
+
+def test_results_page_shows_every_table_and_figure():
+    page = (RESULTS / "README.md").read_text()
+    for path in RESULTS.iterdir():
+        assert path.name == "README.md" or f"({path.name})" in page, path.name
+    assert sum(path.stat().st_size for path in RESULTS.iterdir()) < 2_000_000
