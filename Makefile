@@ -32,6 +32,7 @@ RUNS         = runs$(if $(filter-out 10,$(EPOCHS)),/epochs$(EPOCHS))
 VENV         = .venv
 PYTHON       = $(VENV)/bin/python
 PACKAGES     = --requirement requirements.txt
+RESULTS      = tests/results
 
 # RUN comes before every command that computes with a network: make -j64 table1 RUN="srun -n1 -c1 --mem=4G".
 RUN          =
@@ -133,6 +134,16 @@ plan-%: | $$(venv)
 
 verify: $$(cells)  ## recompute what the files of the table claim
 	@$(PYTHON) tests/audit.py verify --data $(DATA) --threads $(THREADS) $(files)
+
+made   = $(patsubst %.csv,%,$(wildcard $(RESULTS)/*.csv))
+plain  = $(filter-out %-ablation %-grid-paper %-grid-released,$(made))
+results: $(made:%=%.md) $(plain:%=%-figure1.svg) $(plain:%=%-figure2.svg)  ## the tables and figures of tests/results
+$(RESULTS)/%.md: $(RESULTS)/%.csv | $$(venv)
+	$(PYTHON) report.py table $< --format markdown --out $@
+$(RESULTS)/%-figure1.svg: $(RESULTS)/%.csv | $$(tools)
+	$(PYTHON) report.py figure1 $< --out $@
+$(RESULTS)/%-figure2.svg: $(RESULTS)/%.csv | $$(tools)
+	$(PYTHON) report.py figure2 $< --out $@
 
 test: $$(tools)  ## the test suite (with your own PYTHON it needs pytest, pytest-xdist, scipy and matplotlib)
 	$(PYTHON) -m pytest -q -rs -n 2 --dist loadfile tests

@@ -329,8 +329,7 @@ def fit(net, data, args, stream, subset=None, share=1.0, hold=False, batchnorm="
     share: an epoch is only this share of the samples; the next one goes on where it stopped.
     hold: whether prunable weights that are zero stay zero.
     batchnorm: "train", or "frozen" to train in eval mode.
-    watch(logits): called after every epoch with what the network answered in training when it last saw each sample,
-    float32 [N, classes].
+    watch(logits): called after every epoch; what the network answered when it last saw each sample, float32 [N, classes].
 
     Returns what a checkpoint keeps: {"accuracy": test accuracy in % before training and after each epoch,
     "class_accuracy": of the last epoch, "loss": mean training loss of each epoch, "seconds": of it all}. Exits with
@@ -576,17 +575,18 @@ def first_line(error):
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
-def cpuinfo():
-    """What Linux tells of the processors, a list of lines; elsewhere nothing."""
+def cpuinfo(field, default):
+    """What Linux tells of the first processor."""
     path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.partition(": ")[2] for line in lines if line.startswith(field)), default)
 
 
 def device_name(device):
     """The hardware that a result's bits depend on; for a CPU with its instruction set and thread count."""
     if device.type != "cpu":
         return torch.cuda.get_device_name(device)
-    name = next((line.split(": ")[1] for line in cpuinfo() if line.startswith("model name")), platform.machine())
+    name = cpuinfo("model name", platform.machine())
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}, threads {torch.get_num_threads()}"
 
 
@@ -608,9 +608,8 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda if there is one, else cpu)")
         threads = number(int, lambda n: 0 < n <= 1024, "a whole number from 1 to 1024")
         self.add_argument("--threads", type=threads, help="CPU threads; bits depend on it (default: one per core)")
-        self.add_argument(
-            "--precision", choices=["fp32", "bf16"], default="fp32", help="bf16: autocast (default: fp32)"
-        )
+        precisions = {"choices": ["fp32", "bf16"], "default": "fp32"}
+        self.add_argument("--precision", **precisions, help="bf16: autocast (default: fp32)")
 
     def add_training_flags(self):
         self.add_argument("--seed", type=SEED, default=0, help="of initial weights and shuffling (default: 0)")
@@ -639,8 +638,7 @@ class Parser(argparse.ArgumentParser):
             self.error(f"argument --device: {args.device} cannot be used ({first_line(error)})")
         torch.set_num_threads(args.threads or torch.get_num_threads())
         args.threads = torch.get_num_threads()
-        flags = next((line for line in cpuinfo() if line.startswith("flags")), "bf16")
-        if args.precision == "bf16" and args.device.type == "cpu" and "bf16" not in flags:
+        if args.precision == "bf16" and args.device.type == "cpu" and "bf16" not in cpuinfo("flags", "bf16"):
             say("bf16 is slower than fp32 here: this processor has no instructions for it")
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
