@@ -23,6 +23,7 @@ import signal
 import sys
 import tempfile
 import time
+import warnings
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -622,6 +623,7 @@ class Parser(argparse.ArgumentParser):
         """Parse the command line, check that the files of the flags `outputs` can be written, set up the device."""
         args = self.parse_args()
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback
+        warnings.simplefilter("ignore", FutureWarning)  # torchvision's, of two old networks
         sys.stdout = sys.stdout or open(os.devnull, "w")  # where it was closed
         sys.stdout.reconfigure(errors="backslashreplace")  # where it cannot take "±"
         claim([path for path in (getattr(args, name, None) for name in outputs) if path is not None])
