@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS, ROOT, clean_environment, make, run, start
+from conftest import DIGITS, PYTHON, ROOT, clean_environment, make, run, start
 
 SMALL = (
     "DATASET=MNIST",
@@ -33,7 +33,7 @@ def test_make_n_of_a_cell_prints_what_a_person_would_type():
     where = "--data data --threads 2"
     network = "--dataset CIFAR100 --model resnet18"
     assert make("-n", "THREADS=2", "RUNS=runs/new", cell.replace("runs", "runs/new", 1)).splitlines() == [
-        line.replace("PYTHON", sys.executable).replace("runs/", "runs/new/")
+        line.replace("PYTHON", PYTHON).replace("runs/", "runs/new/")
         for line in (
             f"PYTHON forget.py {network} {usual} --events forgotten --positions fixed --batchnorm train {where} "
             f"--scores {seed}/forget.npy --correct {seed}/correct.npy --out {seed}/full/dense.pt",
