@@ -191,15 +191,16 @@ def originals(tmp_path_factory):
     return folder
 
 
-def test_eight_first_loads_at_once(originals):
-    code = (
-        f"import train; data = train.load('MNIST', {str(originals)!r}); print(data.facts, data.train_images[-1].sum())"
-    )
-    processes = [start(sys.executable, "-c", code) for _ in range(8)]
-    outcomes = [process.communicate() for process in processes]
-    assert {err for _, err in outcomes} == {""}
-    assert len({out for out, _ in outcomes}) == 1 and "'train_size': 60000" in outcomes[0][0]
+def test_eight_first_loads_at_once(originals, tmp_path):
+    outs = [tmp_path / f"{i}.pt" for i in range(8)]
+    words = ("--dataset", "MNIST", "--model", "fcnet", "--epochs", 0, "--data", originals)
+    processes = [start("train.py", *words, "--out", out) for out in outs]
+    assert {process.communicate()[1] for process in processes} == {""}
+    facts = [torch.load(out, weights_only=True)["args"]["train"] for out in outs]
+    assert facts == 8 * facts[:1] and (facts[0]["train_size"], facts[0]["test_size"]) == (60_000, 10_000)
     assert sorted(path.name for path in originals.iterdir()) == ["MNIST", "MNIST.pt"]
+    packed, random = torch.load(originals / "MNIST.pt", weights_only=True), np.random.default_rng(60_000)
+    assert (packed["train_images"].numpy()[:, 0] == random.integers(0, 256, (60_000, 28, 28), dtype=np.uint8)).all()
 
 
 def test_damaged_originals_are_not_packed(originals, tmp_path):

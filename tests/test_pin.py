@@ -97,6 +97,7 @@ class Training:
         checkpoint, shares = load(path), []
         for (name, mine), theirs in zip(self.net.state_dict().items(), checkpoint["model"].values(), strict=True):
             off, way = ((theirs - other).double().norm().item() for other in (mine, self.start[name]))
+            assert off == 0 or way > 0, f"{name} moved"
             shares.append(off / way if off else 0.0)
         worst, middle = BOUNDS[model]
         assert max(shares) < worst and np.median(shares) < middle

@@ -44,7 +44,7 @@ class Case:
     def __init__(self, model, held, dtype=torch.float32, device="cpu"):
         self.model, self.held = model, held
         classes, shape, *_ = train.DATASETS[DATASET[model]]
-        size, self.batch_size, epochs = (40, 16, 1) if "resnet" in model else (100, 32, 2)
+        size, self.batch_size, epochs = (20, 8, 1) if "resnet" in model else (100, 32, 2)
         random = torch.Generator().manual_seed(1)
         images = torch.randint(0, 256, (size, *shape), dtype=torch.uint8, generator=random).to(device)
         labels = torch.randint(0, classes, (size,), generator=random).to(device)
