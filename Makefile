@@ -37,7 +37,7 @@ PACKAGES     = --requirement requirements.txt
 RUN          =
 
 # One job a core, or one on a machine with a GPU; -j on the command line overrides it. Each process has one thread, so
-# that the number of jobs moves no bit of a result.
+# that the number of jobs moves no bit of a result. (nproc takes OMP_NUM_THREADS for the number of cores, if it is set.)
 THREADS      = 1
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS   += -j$(if $(wildcard /dev/nvidia[0-9]*),1,$(shell env -u OMP_NUM_THREADS nproc))

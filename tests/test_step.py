@@ -100,7 +100,7 @@ def test_step_is_the_textbook_loop_in_float64(model, held):
 @HELD
 @EVERY
 def test_step_rounds_in_float32_as_the_textbook_loop_does(model, held):
-    """Both against the loop in float64, on the first batch: later, BatchNorm over a few images magnifies all rounding."""
+    """Both against the loop in float64, on the first batch: later, BatchNorm over a few images magnifies rounding."""
     exact, case = Case(model, held, torch.float64), Case(model, held)
     exact.batches, case.batches = exact.batches[:1], case.batches[:1]
     truth, (logits, net) = exact.run_textbook()[0], case.run_textbook()
