@@ -38,10 +38,10 @@ RESULTS      = tests/results
 RUN          =
 
 # One job a core, or one on a machine with a GPU; -j on the command line overrides it. Each process has one thread, so
-# that the number of jobs moves no bit of a result.
+# that the number of jobs moves no bit of a result. (nproc takes OMP_NUM_THREADS for the number of cores, if it is set.)
 THREADS      = 1
 ifeq ($(MAKELEVEL),0)
-MAKEFLAGS   += -j$(if $(wildcard /dev/nvidia[0-9]*),1,$(shell nproc))
+MAKEFLAGS   += -j$(if $(wildcard /dev/nvidia[0-9]*),1,$(shell env -u OMP_NUM_THREADS nproc))
 endif
 
 # PROTOCOL is `paper`, `released`, or some of the departures of the authors' program from the paper's text, joined by +
@@ -146,7 +146,7 @@ $(RESULTS)/%-figure2.svg: $(RESULTS)/%.csv | $$(tools)
 	$(PYTHON) report.py figure2 $< --out $@
 
 test: $$(tools)  ## the test suite (with your own PYTHON it needs pytest, pytest-xdist, scipy and matplotlib)
-	$(PYTHON) -m pytest -q -rs -n 2 --dist loadfile tests
+	$(PYTHON) -m pytest -q -rs -n 2 --dist worksteal tests
 
 lowest:  ## the test suite with the lowest versions of the packages
 	@$(MAKE) test VENV=.venv-lowest PACKAGES="torch==2.4.0 torchvision==0.19.0 numpy==1.26.4"

@@ -8,10 +8,18 @@ authors' settings. Both train the same network at batch 64 on images of random p
 data set, so nothing is downloaded. Each measurement is a process of its own, and a setting's processes are timed
 together: "2 x 1 thread" is two at once on two cores, which is how `make -j2` runs two cells, and counts both.
 
-Every line has images per second, the memory that training one network holds (with the loader's workers), the ratio to
-the other loop (median, and range over the rounds), and the share of the matrix product rate, measured in the same
-process, that the step's arithmetic comes to (without the dead taps, which it leaves out). Above 100 %: torch's
-convolutions use another library than its matrix products.
+Every line has images per second, the memory that training one network holds (with the loader's workers), and the ratio
+to the other loop (median, and range over the rounds). A line of ours has two more: what a step takes, and what its
+arithmetic alone would take at the rate of a matrix product (without the dead taps, which it leaves out). That rate is
+measured in the same process, and is the better of torch's two libraries for it, of which its convolutions may use
+another than its matrix products.
+
+The step of ResNet18 before its convolutions on small maps were matrix products (commit 860149b) and after, ms at
+2 x 1 thread, fp32, in one run on a machine:
+
+    machine                               before   after    usual loop
+    ...                                      ...     ...           ...
+    ...                                      ...     ...           ...
 """
 
 import argparse
@@ -87,7 +95,8 @@ def our_steps(model, data, device, precision, graph):
     logits = torch.zeros(len(data.train_labels), train.DATASETS[data.name][0], device=device)
     with train.small_maps(net):
         net.train()
-        with FlopCounterMode(display=False) as counter:
+        in_place = {torch.ops.aten.addmm_: lambda _, a, b, **__: 2 * a.numel() * b[1]}  # of shapes; torch counts none
+        with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
             loss = F.cross_entropy(net(train.pixels(data.train_images[:BATCH])), data.train_labels[:BATCH])
             loss.backward()
         del loss
@@ -105,15 +114,19 @@ def finish(device):
         torch.cuda.synchronize()
 
 
-def matmul_rate(device, precision):
-    """Floating point operations a second of a 1024 x 1024 matrix product (8192 on a GPU)."""
+def matrix_rate(device, precision):
+    """Floating point operations a second of a 1024 x 1024 matrix product (8192 on a GPU), by the faster library.
+
+    On a CPU one is MKL, and the other oneDNN, which a 1 x 1 convolution with channels last asks for the same product.
+    """
     size = 8192 if device.type == "cuda" else 1024
     a = torch.randn(size, size, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    images, kernel = a.view(size // 16, 4, 4, size).permute(0, 3, 1, 2), a.view(size, size, 1, 1)
     best = float("inf")
-    for _ in range(10):
+    for product in (lambda: a @ a.t(), lambda: F.conv2d(images, kernel)) * 10:
         finish(device)
         start = time.perf_counter()
-        a @ a
+        product()
         finish(device)
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best
@@ -131,7 +144,7 @@ def measure(model, setting, device, steps):
     torch.set_num_threads(setting["threads"] or torch.get_num_threads())
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
     data = random_data(NETWORKS[model][0], device)
-    rate = matmul_rate(device, setting["precision"])
+    rate = matrix_rate(device, setting["precision"])
     if setting["reference"]:
         flops, run = 0, reference_steps(model, data, device)
     else:
@@ -156,13 +169,13 @@ def measure(model, setting, device, steps):
         start = time.perf_counter()
         train.predict(net, images, setting["precision"])
         finish(device)
-    result = {"rate": steps * BATCH / seconds, "memory": peak, "share": flops * steps / seconds / rate}
+    result = {"rate": steps * BATCH / seconds, "memory": peak, "step": seconds / steps, "arithmetic": flops / rate}
     print(json.dumps(result | {"evaluation": len(images) / (time.perf_counter() - start)}), flush=True)
     os._exit(0)  # the loader's workers are of no more use
 
 
 def together(model, setting, device, steps):
-    """What a setting's processes, run at once, come to: summed rates, mean memory and share."""
+    """What a setting's processes, run at once, come to: summed rates, and means of the rest."""
     command = [sys.executable, __file__, "--measure", json.dumps(setting), "--models", model]
     command += ["--device", str(device), "--steps", str(steps)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -174,7 +187,7 @@ def together(model, setting, device, steps):
         process.stdin.flush()
     results = [json.loads(process.communicate()[0]) for process in processes]
     sums = {key: sum(result[key] for result in results) for key in results[0]}
-    return sums | {key: sums[key] / len(results) for key in ("memory", "share")}
+    return sums | {key: sums[key] / len(results) for key in ("memory", "step", "arithmetic")}
 
 
 def settings(device):
@@ -225,8 +238,9 @@ def main():
     for model in args.models:
         steps = (args.steps or NETWORKS[model][1]) * (20 if device.type == "cuda" else 1)
         rounds = []
+        how = settings(device)
         for _ in range(args.rounds):
-            rounds.append({name: together(model, how, device, steps) for name, how in settings(device).items()})
+            rounds.append({name: together(model, how[name], device, steps) for name in how})
         usual = next(iter(rounds[0]))
         for name in rounds[0]:
             middle = {key: statistics.median(r[name][key] for r in rounds) for key in rounds[0][name]}
@@ -234,9 +248,10 @@ def main():
             line = f"{model:9} {name:22} {middle['rate']:9.0f} images/s  {middle['memory'] / 2**20:6.0f} MiB"
             if name != usual:
                 line += f"  x {statistics.median(ratios):5.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-                line += f"  {100 * middle['share']:3.0f} % of the matmul rate"
+                line += f"  step {1000 * middle['step']:.4g} ms, {1000 * middle['arithmetic']:.4g} at the matrix rate"
+                line += f" ({100 * middle['arithmetic'] / middle['step']:.0f} %)"
             print(line, flush=True)
-            if model == "resnet18" and name != usual:
+            if model == "resnet18" and (device.type == "cuda" or how[name]["threads"] == 1):  # as make runs it
                 epochs, hours = hours_of_table1(middle)
                 print(f"{'':32} make table1: {epochs:.0f} epochs of training, {hours:.2f} h for a seed", flush=True)
 

@@ -1,26 +1,35 @@
 """What the tests share: they run the real command lines on the embedded digits and on a small CIFAR-shaped file."""
 
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-
-os.environ["OMP_NUM_THREADS"] = "1"  # here and in all processes: two threads beside another busy process are slow
 
 import numpy as np
 import pytest
-import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = ROOT / "tests" / "data"
+FORK = ROOT / "tests" / "fork.py"
+PYTHON = f"{sys.executable} -IS {FORK}"  # runs a script as this Python does, without the seconds of `import torch`
 sys.path.insert(0, str(ROOT))  # where pytest's own start-up did not put it
+os.environ["OMP_NUM_THREADS"] = "1"  # here and in all processes: two threads beside another busy process are slow
+
+if "FORK_SERVER" not in os.environ:  # one for all workers of pytest-xdist, which inherit the name
+    with socket.socket(socket.AF_UNIX) as listener:
+        os.environ["FORK_SERVER"] = os.path.join(tempfile.mkdtemp(), "socket")
+        listener.bind(os.environ["FORK_SERVER"])
+        listener.listen()
+        subprocess.Popen([sys.executable, FORK], stdin=listener)
 
 
 def start(*command, cwd=ROOT, **kwargs):
-    """A process; a script's name as the first word is run with this Python."""
+    """A process; a script's name as the first word is run with this Python, in a fork of one that has torch."""
     words = [str(word) for word in command]
     if words[0].endswith(".py"):
-        words = [sys.executable, str(ROOT / words[0]), *words[1:]]
+        words = [*PYTHON.split(), str(ROOT / words[0]), *words[1:]]
     return subprocess.Popen(words, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
 
 
@@ -39,7 +48,7 @@ def clean_environment():
 
 def make(*goals, **kwargs):
     """What `make` printed, with this Python as its PYTHON."""
-    return run("make", f"PYTHON={sys.executable}", *goals, env=clean_environment(), **kwargs)
+    return run("make", f"PYTHON={PYTHON}", *goals, env=clean_environment(), **kwargs)
 
 
 def make_chain(folder):
@@ -65,6 +74,8 @@ def chain(tmp_path_factory):
 @pytest.fixture(scope="session")
 def cifar(tmp_path_factory):
     """A folder with a CIFAR100.pt of 200 + 100 random images."""
+    import torch  # not above: pytest-xdist's own process reads this file and needs none
+
     folder = tmp_path_factory.mktemp("cifar")
     random = np.random.default_rng(0)
     packed = {}

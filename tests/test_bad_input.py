@@ -1,15 +1,11 @@
 """Every kind of bad input: one line on stderr, a status that is not 0, nothing written or overwritten."""
 
-import multiprocessing
 import os
-import runpy
-import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS, ROOT
+from conftest import DIGITS, start
 
 OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}  # nobody listens there
 
@@ -112,7 +108,7 @@ def folder(chain, tmp_path_factory):
     for whole, half in (("forget.npy", "half.npy"), ("dense.pt", "half.pt")):
         (folder / half).write_bytes((chain / whole).read_bytes()[:9999])
     torch.save([1, 2], folder / "list.pt")
-    torch.save(run_script, folder / "code.pt")
+    torch.save(listing, folder / "code.pt")
     wrong = torch.load(chain / "dense.pt", weights_only=True)
     wrong["args"]["train"]["model"] = "lenet"
     torch.save(wrong, folder / "wrong.pt")
@@ -137,53 +133,20 @@ def folder(chain, tmp_path_factory):
     return folder
 
 
-def run_script(command, folder, stderr):
-    """The whole life of a process that a shell would start with `command`."""
-    os.chdir(folder)
-    os.environ.update(OFFLINE)
-    os.dup2(os.open(stderr, os.O_WRONLY | os.O_CREAT), 2)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    sys.argv = command
-    runpy.run_path(str(ROOT / command[0]), run_name="__main__")
-
-
-@pytest.fixture(scope="module")
-def outcomes(folder, chain, cifar, tmp_path_factory):
-    """{case: (status, stderr)}, two at a time; and the folder's files before and after them all.
-
-    The processes are forks of one that has imported torch, all of it: the most of what such short commands would take.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train", "torch._dynamo", "torchvision", "test_bad_input"])
-    errors = tmp_path_factory.mktemp("errors")
-
-    def outcome(case):
-        command = CASES[case][0].format(chain=chain, digits=DIGITS, cifar=cifar).split()
-        process = context.Process(target=run_script, args=(command, folder, errors / case))
-        process.start()
-        process.join()
-        return process.exitcode, (errors / case).read_text()
-
-    before = listing(folder)
-    with ThreadPoolExecutor(2) as pool:
-        found = dict(zip(CASES, pool.map(outcome, CASES)))
-    return found, before, listing(folder)
-
-
 def listing(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_one_line_says_what_is_wrong(outcomes, case):
-    status, err = outcomes[0][case]
-    assert status not in (0, None) and status > 0
+def test_one_line_says_what_is_wrong(case, folder, chain, cifar):
+    command, words = CASES[case]
+    before = listing(folder)
+    command = command.format(chain=chain, digits=DIGITS, cifar=cifar).split()
+    process = start(*command, cwd=folder, env=os.environ | OFFLINE)
+    _, err = process.communicate()
+    assert process.returncode > 0
     assert err.count("\n") == 1 and err.endswith("\n") and "Traceback" not in err, err
-    assert err.startswith(CASES[case][0].split()[0] + ": error: ")
-    for word in CASES[case][1].split():
+    assert err.startswith(f"{command[0]}: error: ")
+    for word in words.split():
         assert word in err, err
-
-
-def test_nothing_was_written_or_overwritten(outcomes):
-    _, before, after = outcomes
-    assert before == after
+    assert listing(folder) == before

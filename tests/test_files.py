@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS, ROOT, clean_environment, make, run, start
+from conftest import DIGITS, PYTHON, ROOT, clean_environment, make, run, start
 
 SMALL = (
     "DATASET=MNIST",
@@ -33,11 +33,12 @@ def test_make_n_of_a_cell_prints_what_a_person_would_type():
     where = "--data data --threads 2"
     network = "--dataset CIFAR100 --model resnet18"
     assert make("-n", "THREADS=2", "RUNS=runs/new", cell.replace("runs", "runs/new", 1)).splitlines() == [
-        line.replace("PYTHON", sys.executable).replace("runs/", "runs/new/")
+        line.replace("PYTHON", PYTHON).replace("runs/", "runs/new/")
         for line in (
             f"PYTHON forget.py {network} {usual} --events forgotten --positions fixed --batchnorm train {where} "
             f"--scores {seed}/forget.npy --correct {seed}/correct.npy --out {seed}/full/dense.pt",
-            f"PYTHON select.py --scores {seed}/forget.npy --order low --ratio 0.1 --ties lot --seed 3 --out {low}/subset.npy",
+            f"PYTHON select.py --scores {seed}/forget.npy --order low --ratio 0.1 --ties lot --seed 3 "
+            f"--out {low}/subset.npy",
             f"PYTHON train.py {network} --subset {low}/subset.npy {usual} {where} --out {low}/dense.pt",
             f"PYTHON prune.py --in {low}/dense.pt --ratio 0.4 {where} --out {low}/p0.4/pruned.pt",
             f"PYTHON finetune.py --in {low}/p0.4/pruned.pt --mask hold {usual} {where} --out {cell}",
@@ -191,15 +192,16 @@ def originals(tmp_path_factory):
     return folder
 
 
-def test_eight_first_loads_at_once(originals):
-    code = (
-        f"import train; data = train.load('MNIST', {str(originals)!r}); print(data.facts, data.train_images[-1].sum())"
-    )
-    processes = [start(sys.executable, "-c", code) for _ in range(8)]
-    outcomes = [process.communicate() for process in processes]
-    assert {err for _, err in outcomes} == {""}
-    assert len({out for out, _ in outcomes}) == 1 and "'train_size': 60000" in outcomes[0][0]
+def test_eight_first_loads_at_once(originals, tmp_path):
+    outs = [tmp_path / f"{i}.pt" for i in range(8)]
+    words = ("--dataset", "MNIST", "--model", "fcnet", "--epochs", 0, "--data", originals)
+    processes = [start("train.py", *words, "--out", out) for out in outs]
+    assert {process.communicate()[1] for process in processes} == {""}
+    facts = [torch.load(out, weights_only=True)["args"]["train"] for out in outs]
+    assert facts == 8 * facts[:1] and (facts[0]["train_size"], facts[0]["test_size"]) == (60_000, 10_000)
     assert sorted(path.name for path in originals.iterdir()) == ["MNIST", "MNIST.pt"]
+    packed, random = torch.load(originals / "MNIST.pt", weights_only=True), np.random.default_rng(60_000)
+    assert (packed["train_images"].numpy()[:, 0] == random.integers(0, 256, (60_000, 28, 28), dtype=np.uint8)).all()
 
 
 def test_damaged_originals_are_not_packed(originals, tmp_path):
