@@ -65,8 +65,7 @@ CASES = {  # name: command, words that the one line has
     "checkpoint missing": (TUNE.replace("{chain}/pruned", "nowhere"), "nowhere.pt"),
     "checkpoint of other data": (TUNE.replace("{digits}", "other"), "pruned.pt other data"),
     "report of a checkpoint not fine-tuned": (REPORT.replace("hold", "dense"), "dense.pt finetune.py"),
-    "report of the same cell twice": (REPORT.replace("hold.pt", "hold.pt {chain}/hold.pt"), "hold.pt same cell"),
-    "report of two protocols": (REPORT.replace("hold.pt", "hold.pt {chain}/release.pt"), "hold.pt release.pt mask"),
+    "report of a cell with two results": (REPORT.replace("hold.pt", "hold.pt better.pt"), "hold.pt better.pt same cell"),
     "report of no table": (REPORT.replace("table", "chair"), "chair"),
     "data truncated": (TRAIN.replace("{digits}", "cut"), "cut/MNIST.pt"),
     "data of floats": (TRAIN.replace("{digits}", "float"), "float/MNIST.pt uint8"),
@@ -112,6 +111,9 @@ def folder(chain, tmp_path_factory):
     wrong = torch.load(chain / "dense.pt", weights_only=True)
     wrong["args"]["train"]["model"] = "lenet"
     torch.save(wrong, folder / "wrong.pt")
+    better = torch.load(chain / "hold.pt", weights_only=True)
+    better["accuracy"][-1] += 1
+    torch.save(better, folder / "better.pt")
 
     digits = torch.load(DIGITS / "MNIST.pt", weights_only=True)
     images, labels = digits["train_images"], digits["train_labels"]
