@@ -456,8 +456,11 @@ def contents(path):
 def load_pt(path):
     """What torch.save wrote to `path`, in memory that is no larger than the file; raises what is wrong with it."""
     file = contents(path)
-    if sum(entry.file_size for entry in zipfile.ZipFile(file).infolist()) > len(file.getbuffer()):
+    archive = zipfile.ZipFile(file)
+    if sum(entry.file_size for entry in archive.infolist()) > len(file.getbuffer()):
         raise ValueError("it is compressed, which torch.save does not do")
+    if archive.testzip():  # torch.load compares no checksum
+        raise ValueError("it is damaged")
     file.seek(0)
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
@@ -623,7 +626,7 @@ class Parser(argparse.ArgumentParser):
         """Parse the command line, check that the files of the flags `outputs` can be written, set up the device."""
         args = self.parse_args()
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback
-        warnings.simplefilter("ignore", FutureWarning)  # torchvision's, of two old networks
+        warnings.filterwarnings("ignore", module="torch")  # torchvision, too: words for programmers
         sys.stdout = sys.stdout or open(os.devnull, "w")  # where it was closed
         sys.stdout.reconfigure(errors="backslashreplace")  # where it cannot take "±"
         claim([path for path in (getattr(args, name, None) for name in outputs) if path is not None])
