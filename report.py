@@ -68,30 +68,20 @@ class Cell(NamedTuple):
     machine: str  # device and versions
 
     @property
-    def network(self):
-        """What tells the network before pruning from others, but for its seed."""
-        return self.protocol, self.pruning, self.order, self.data_ratio
-
-    @property
     def place(self):
-        return *self.network, self.prune_ratio
+        """What tells the cell from others, but for its seed; without the prune ratio, what tells its network."""
+        return self.protocol, self.pruning, self.order, self.data_ratio, self.prune_ratio
 
     @property
     def accuracies(self):
         return [float(accuracy) for accuracy in self.curve.split()]
 
-    @property
-    def last(self):
-        return self.accuracies[-1]
-
-    @property
-    def last_three(self):
-        """The mean accuracy after the last three epochs of fine-tuning, %."""
-        return statistics.fmean(self.accuracies[1:][-3:] or self.accuracies)
+    def end(self, epochs=1):
+        """The mean accuracy after the last epochs of fine-tuning, %."""
+        return statistics.fmean((self.accuracies[1:] or self.accuracies)[-epochs:])
 
 
-AGREE = Cell._fields[:5]  # what all cells of a report must agree in
-RESULT = Cell._fields[11:20]  # what two files of the same cell must agree in
+AGREE, RESULT = Cell._fields[:5], Cell._fields[11:20]  # what all files must agree in; what two files of the same cell
 
 
 def departures(protocol):
@@ -99,15 +89,24 @@ def departures(protocol):
     return {"": [], "paper": [], "released": list(DEPARTURES)}.get(protocol, protocol.split("+"))
 
 
+def rank(protocol):
+    """Where a protocol comes among others: with fewer departures first."""
+    numbers = [list(DEPARTURES).index(name) if name in DEPARTURES else -1 for name in departures(protocol)]
+    return len(numbers), numbers
+
+
 def project(protocol, order):
     """The protocol without the departures on which no bit of a cell of that order can depend.
 
     So one random network serves every protocol with the same mask.
     """
-    names = departures(protocol)
-    if order == "base" or order.split()[0] in UNSCORED or " of own" in order:
-        matter = {"regrown", "frozen" if order == "base" else "indexed" if " of own" in order else ""}
-        names = [name for name in names if name in matter]
+    names = sorted(set(departures(protocol)), key=rank)
+    if order == "base":
+        names = [name for name in names if name in ("frozen", "regrown")]
+    elif order.split()[0] in UNSCORED:
+        names = [name for name in names if name == "regrown"]
+    elif " of own" in order:
+        names = [name for name in names if name in ("indexed", "regrown")]
     return "released" if names == list(DEPARTURES) else "+".join(names) or "paper"
 
 
@@ -117,49 +116,42 @@ def load_cell(path):
     try:
         args, earlier = checkpoint["args"], checkpoint["earlier"]
         first = "train" if "train" in args else "forget"
-        origin, forget = args[first], args.get("forget")
+        origin, dense = args[first], earlier[first]
         steps = [name for name in args if name not in ("forget", "select", "train")]
         prunes, tunes = ([args[s] for s in steps if s.split("-")[0] == kind] for kind in ("prune", "finetune"))
         if not prunes or args[steps[-1]] is not tunes[-1]:
             raise ValueError("it does not end with prune and finetune")
-        if len(seeds := sorted({flags["seed"] for flags in args.values() if "seed" in flags})) > 1:
-            raise ValueError(f"its steps have the seeds {' and '.join(map(str, seeds))}")
+        for key, of in (("seed", args.values()), ("mask", tunes)):
+            if len(found := sorted({str(flags[key]) for flags in of if key in flags})) > 1:
+                raise ValueError(f"its steps have --{key} {' and '.join(found)}")
         order, data_ratio = order_of(args, origin)
-        trainings = [origin, *tunes, *([forget] if forget and order.split()[0] not in ("base", *UNSCORED) else [])]
+        scored = "forget" in args and order.split()[0] not in ("base", *UNSCORED)
+        trainings = [origin, *tunes, *([args["forget"]] if scored else [])]
         names = []
         for name, (step, setting, text, program) in DEPARTURES.items():
             value = (tunes[-1] if step == "finetune" else args.get(step, {})).get(setting, text)
-            if value == program:
-                names.append(name)
-            elif value != text:  # such as toneva: a departure of its own, which comes first
-                names.insert(0, value)
-        by_class = [accuracy for accuracy in earlier[first]["class_accuracy"] if not math.isnan(accuracy)]
-        versions = (f"{name} {version}" for name, version in checkpoint["versions"].items())
+            if value != text:  # a third value, such as toneva, is a departure of its own
+                names.append(name if value == program else value)
+        by_class = [accuracy for accuracy in dense["class_accuracy"] if not math.isnan(accuracy)]
+        tune, versions = tunes[-1], (f"{name} {version}" for name, version in checkpoint["versions"].items())
         values = {
             **{key: origin[key] for key in ("dataset", "model", "seed")},
             "data": f"{origin['train_size']} + {origin['test_size']} images, digest {origin['data']}",
-            "first": "" if order == "none" else settings(origin),
-            "tuning": settings(*tunes),
-            "protocol": project("+".join(names), order),
-            "order": order,
-            "data_ratio": data_ratio,
-            "prune_ratio": prunes[-1]["ratio"],
-            "pruning": pruning_of(steps, prunes, tunes),
-            "dense": earlier[first]["accuracy"][-1],
-            "worst_class": min(by_class),
-            "class_sd": statistics.pstdev(by_class),
+            **{"first": "" if order == "none" else settings(origin), "tuning": settings(*tunes)},
+            **{"protocol": project("+".join(names), order), "order": order, "data_ratio": data_ratio},
+            **{"prune_ratio": prunes[-1]["ratio"], "pruning": pruning_of(steps, prunes, tunes)},
+            **{"dense": dense["accuracy"][-1], "worst_class": min(by_class), "class_sd": statistics.pstdev(by_class)},
             "curve": " ".join(f"{accuracy:.6g}" for accuracy in checkpoint["accuracy"]),
             "trained": sum(flags.get("samples", flags["train_size"]) * flags["epochs"] for flags in trainings),
-            **{key: tunes[-1][key] for key in ("parameters", "live")},
-            "nonzero": tunes[-1]["parameters"] - tunes[-1]["zeros"],
-            "live_nonzero": tunes[-1]["live"] - tunes[-1]["live_zeros"],
-            "first_seconds": earlier[first]["seconds"],
+            **{"parameters": tune["parameters"], "nonzero": tune["parameters"] - tune["zeros"]},
+            **{"live": tune["live"], "live_nonzero": tune["live"] - tune["live_zeros"]},
+            "first_seconds": dense["seconds"],
             "seconds": checkpoint["seconds"] + sum(earlier[step]["seconds"] for step in steps[:-1]),
             "machine": f"{checkpoint['device']}; {', '.join(versions)}",
         }
         return check(values[field] for field in Cell._fields)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
-        fail(f"{path} is no cell of a table: it must be the output of finetune.py ({type(error).__name__}: {first_line(error)})")
+        fail(f"{path} is not a pruned network that finetune.py wrote ({type(error).__name__}: {first_line(error)})")
 
 
 def order_of(args, origin):
@@ -171,7 +163,7 @@ def order_of(args, origin):
         order, ratio = select["order"] + own, select["ratio"]
     elif origin["epochs"] == 0:
         order, ratio = "none", 0.0
-    elif "subset" in origin or share >= 1 and samples < origin["train_size"]:
+    elif origin.get("subset") or share >= 1 and samples < origin["train_size"]:
         order, ratio = f"own {origin.get('subset', '')[:8]}".rstrip(), samples / share / origin["train_size"]
     elif share < 1:
         return "matched", share
@@ -195,7 +187,7 @@ def pruning_of(steps, prunes, tunes):
     if len(steps) > 2:
         ratios, epochs = (" ".join(f"{f[key]:g}" for f in kind) for kind, key in ((prunes, "ratio"), (tunes, "epochs")))
         words.append(f"prune {ratios}, tune {epochs}")
-    if len(steps) != 2 * len(prunes) or not all(s.startswith(("prune", "finetune")[i % 2]) for i, s in enumerate(steps)):
+    if [step.split("-")[0] for step in steps] != ["prune", "finetune"] * len(prunes):
         words.append(f"steps {' '.join(steps)}")
     return ", ".join(dict.fromkeys(words))
 
@@ -203,14 +195,14 @@ def pruning_of(steps, prunes, tunes):
 def check(values):
     """The Cell of these values, or of their texts; ValueError says which of them cannot be."""
     cell = Cell(*(kind(value) for kind, value in zip(Cell.__annotations__.values(), values, strict=True)))
-    numbers = [(name, value, 1e18) for name, value in cell._asdict().items() if not isinstance(value, str)]
-    numbers += [("curve", accuracy, 100.001) for accuracy in cell.accuracies] + [("dense", cell.dense, 100.001)]
-    for name, value, limit in [*numbers, ("prune_ratio", cell.prune_ratio, 1)]:
-        if not 0 <= value < limit:  # nan is neither
-            raise ValueError(f"{name} is {value}")
-    for name, value in cell._asdict().items():
-        if not str(value).isprintable() or name in ("protocol", "order", "curve") and not value.strip():
+    for name, value in [*cell._asdict().items(), *(("curve", accuracy) for accuracy in cell.accuracies)]:
+        most = {"dense": 100.001, "curve": 100.001, "prune_ratio": 1}.get(name, 1e18)
+        if not (value.isprintable() if isinstance(value, str) else 0 <= value < most):  # nan is neither
             raise ValueError(f"{name} is {value!r}")
+    if not cell.accuracies or not cell.order.strip() or cell.protocol != project(cell.protocol, cell.order):
+        raise ValueError(f"curve {cell.curve!r}, order {cell.order!r}, protocol {cell.protocol!r}")
+    if cell.data_ratio != {"base": 1, "none": 0}.get(cell.order, cell.data_ratio):
+        raise ValueError(f"data_ratio {cell.data_ratio} of {cell.order}")
     return cell
 
 
@@ -226,6 +218,12 @@ def read_csv(path):
         fail(f"cannot read cells from {path} ({first_line(error)}); it must be a csv of `report.py cells`")
 
 
+def write_csv(cells):
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([Cell._fields, *cells])
+    return out.getvalue()
+
+
 def load_cells(paths, known):
     """The Cells of checkpoints and csv files, none twice.
 
@@ -235,19 +233,19 @@ def load_cells(paths, known):
     found = {}
     for path in paths:
         for cell in read_csv(path) if path.endswith(".csv") else [load_cell(path)]:
-            length = {f"length of the curve {cell.pruning}": len(cell.accuracies)}
-            for field, value in ({name: getattr(cell, name) for name in AGREE} | length).items():
-                first, where = known.setdefault(field, (value, path)) if value else (value, path)
-                if value != first:
-                    fail(f"{path} and {where} disagree in {field}: {value}; {first}. Report them apart")
+            facts = {field: getattr(cell, field) for field in AGREE if getattr(cell, field)}
+            for field, value in (facts | {f"epochs of the curve {cell.pruning}": len(cell.accuracies)}).items():
+                other, where = known.setdefault(field, (value, path))
+                if value != other:
+                    fail(f"{path} and {where} disagree in {field}: {value}; {other}. Report them apart")
             other, where = found.setdefault((*cell.place, cell.seed), (cell, path))
-            differ = [f"{f} {getattr(cell, f)}; {getattr(other, f)}" for f in RESULT if getattr(cell, f) != getattr(other, f)]
-            if differ:
+            pairs = {field: (getattr(cell, field), getattr(other, field)) for field in RESULT}
+            if differ := [f"{field}: {one}; {two}" for field, (one, two) in pairs.items() if one != two]:
                 name = " ".join(str(part) for part in cell.place if part != "")
-                fail(f"{path} and {where} are the same cell, {name} seed {cell.seed}, and differ in {', '.join(differ)}")
+                fail(f"{path} and {where} are the same cell, {name} seed {cell.seed}, but differ in {', '.join(differ)}")
     cells = [cell for cell, _ in found.values()]
-    if len(cells) * len({cell.seed for cell in cells}) > 10_000_000:
-        fail(f"{len(cells)} cells of so many seeds are too much for one report")
+    if len(cells) * (len({cell.place for cell in cells}) + len({cell.seed for cell in cells})) > 4_000_000:
+        fail(f"{len(cells)} cells are too many for one report; report data sets, networks or protocols apart")
     return cells
 
 
@@ -258,22 +256,20 @@ def published(cell):
     """
     with open(PUBLISHED, newline="") as file:
         rows = [r for r in csv.DictReader(file) if (r["dataset"], r["model"].lower()) == (cell.dataset, cell.model)]
-    place = lambda row: (float(row["data_ratio"]), float(row["prune_ratio"]))  # noqa: E731
-    return {(order, *place(row)): float(row[f"{order}_finetuned"]) for row in rows for order in ("base", "low", "high")}
+    places = [(float(row["data_ratio"]), float(row["prune_ratio"])) for row in rows]
+    return {(o, *place): float(r[f"{o}_finetuned"]) for place, r in zip(places, rows) for o in ("base", "low", "high")}
 
 
 class Grid:
-    """The cells that have, or serve, one protocol and one way of pruning; and the places that a table of them has."""
+    """The cells that have, or serve, one protocol and one way of pruning, by place; and what its own cells span."""
 
-    def __init__(self, protocol, pruning, cells):
-        shown = [c for c in cells if c.pruning == pruning and c.protocol == project(protocol, c.order)]
-        own = [c for c in shown if c.protocol == protocol]
-        known = list(COLOURS)
-        self.protocol, self.pruning, self.cells = protocol, pruning, defaultdict(dict)
+    def __init__(self, own, cells):
+        self.protocol, self.pruning, self.cells = own[0].protocol, own[0].pruning, defaultdict(dict)
+        shown = [c for c in cells if c.pruning == self.pruning and c.protocol == project(self.protocol, c.order)]
         for cell in shown:
             self.cells[cell.place[2:]][cell.seed] = cell
-        self.orders = sorted({c.order for c in shown}, key=lambda o: (known.index(o) if o in known else len(known), o))
-        self.seeds, self.prune_ratios = (sorted({getattr(c, f) for c in own}) for f in ("seed", "prune_ratio"))
+        self.orders = in_order(cell.order for cell in shown)
+        self.seeds, self.prune_ratios = (sorted({getattr(c, name) for c in own}) for name in ("seed", "prune_ratio"))
         ratios = [sorted({c.data_ratio for c in part if c.order not in ("base", "none")}) for part in (own, shown)]
         self.data_ratios = ratios[0] or ratios[1] or [1.0]
         self.places = list(itertools.product(self.data_ratios, self.prune_ratios))
@@ -282,22 +278,32 @@ class Grid:
         """{seed: Cell} of one place."""
         return self.cells.get((order, {"base": 1.0, "none": 0.0}.get(order, data_ratio), prune_ratio), {})
 
+    def missing(self):
+        """The keys of the cells that it spans and does not have."""
+        spanned = itertools.product(self.orders, self.places, self.seeds)
+        gaps = [(order, place, seed) for order, place, seed in spanned if seed not in self.at(order, *place)]
+        alone = ("base", "none")  # of no data ratio
+        return {(project(self.protocol, o), self.pruning, o, o in alone or d, p, seed) for o, (d, p), seed in gaps}
+
+
+def in_order(orders):
+    """Orders as tables and figures show them."""
+    return sorted(set(orders), key=lambda order: ([*COLOURS, order].index(order), order))
+
 
 def split(cells):
-    """A Grid per protocol and pruning, but for protocols whose cells are all in the rows of another.
+    """A Grid for every way of pruning and protocol, but for protocols whose cells are all in the rows of others.
 
     The baseline of released is that of frozen+regrown, its random networks are those of regrown: they are one row.
     """
+    groups = defaultdict(list)
+    for cell in sorted(cells, key=lambda cell: (cell.pruning, rank(cell.protocol))):
+        groups[cell.pruning, cell.protocol].append(cell)
     grids = []
-    for pruning in sorted({cell.pruning for cell in cells}):
-        orders = defaultdict(set)
-        for cell in cells:
-            if cell.pruning == pruning:
-                orders[cell.protocol].add(cell.order)
-        inside = lambda name, other: other != name and all(project(other, o) == name for o in orders[name])  # noqa: E731
-        names = [name for name in orders if not any(inside(name, other) for other in orders)]
-        place = {name: [list(DEPARTURES).index(n) if n in DEPARTURES else -1 for n in departures(name)] for name in names}
-        grids += [Grid(name, pruning, cells) for name in sorted(names, key=lambda name: (len(place[name]), place[name]))]
+    for (pruning, name), group in groups.items():
+        others = [protocol for part, protocol in groups if part == pruning and protocol != name]
+        if own := [cell for cell in group if not any(project(other, cell.order) == name for other in others)]:
+            grids.append(Grid(own, cells))
     return grids
 
 
@@ -323,30 +329,11 @@ class Estimate(NamedTuple):
         """The estimate, its p and the published value; `count` adds the number of seeds."""
         half = "" if self.half is None else f" ± {self.half:.2f}"
         star = " *" if self.p is not None and self.p <= 0.05 else ""
-        p = "-" if self.p is None or len(self.values) < 6 else f"{self.p:.3f}"
-        theirs = "-" if self.published is None else f"{self.published:+.2f}"
+        seeds = f" ({len(self.values)})" if count else ""
+        p = "-" if self.p is None or len(self.values) < 6 else f"{self.p:.3f}" if self.p >= 0.001 else "<0.001"
         inside = {None: "", True: " in", False: " out"}[self.inside]
-        return f"{self.mean:{self.sign}.2f}{half}{star}" + (f" ({len(self.values)})" if count else ""), p, theirs + inside
-
-
-def t_inside(t, df):
-    """The probability that Student's t with df degrees of freedom lies in [-t, t].
-
-    In theta = atan(t / sqrt(df)) its density is cos(theta)^(df - 1); summed by the midpoint rule.
-    """
-    steps = (np.arange(20_000) + 0.5) / 20_000
-    within, whole = (end * (np.cos(end * steps) ** (df - 1)).sum() for end in (math.atan(t / math.sqrt(df)), math.pi / 2))
-    return within / whole
-
-
-@functools.cache
-def t_quantile(df):
-    """t such that Student's t with df degrees of freedom lies in [-t, t] with 95 % probability, by bisection."""
-    low, high = 0.0, 100.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if t_inside(middle, df) < 0.95 else (low, middle)
-    return high
+        theirs = "-" if self.published is None else f"{self.published:+.2f}{inside}"
+        return f"{self.mean:{self.sign}.2f}{half}{star}{seeds}", p, theirs
 
 
 class Spread(NamedTuple):
@@ -364,40 +351,57 @@ class Spread(NamedTuple):
         return 1 - t_inside(abs(mean) / half * t_quantile(self.df), self.df) if half else float(mean == 0)
 
 
-def spread(cells, unit, value):
-    """The pooled Spread of `value`, an attribute of Cell: accuracy = place + seed + residual, by least squares.
+def t_inside(t, df):
+    """The probability that Student's t with df degrees of freedom lies in [-t, t].
 
-    unit: "place", or "network" for a mean over prune ratios, which share their network's luck. Not every place needs
-    every seed. A network that two protocols share counts once.
+    In theta = atan(t / sqrt(df)) its density is as cos(theta)^(df - 1); summed by the midpoint rule.
+    """
+    steps, ends = (np.arange(20_000) + 0.5) / 20_000, (math.atan(t / math.sqrt(df)), math.pi / 2)
+    within, whole = (end * (np.cos(end * steps) ** (df - 1)).sum() for end in ends)
+    return within / whole
+
+
+@functools.cache
+def t_quantile(df):
+    """t such that Student's t with df degrees of freedom lies in [-t, t] with 95 % probability, by bisection."""
+    low, high = 0.0, 100.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if t_inside(middle, df) < 0.95 else (low, middle)
+    return high
+
+
+def spread(cells, parts, epochs):
+    """The pooled Spread of Cell.end(epochs): accuracy = place + seed + residual, by least squares.
+
+    parts: of Cell.place, that make one result: 5 is a cell; 4 a mean over prune ratios, which share their network's
+    luck. Not every place needs every seed. A network that two protocols share counts once.
     """
     once = {(c.pruning, *c.place[2:], c.seed, c.dense, c.curve): c for c in cells}.values()
-    groups, y = defaultdict(list), residuals([(c.place, c.seed, getattr(c, value)) for c in once])[0]
+    count = Counter(c.place for c in once)
+    once = [c for c in once if count[c.place] > 1]  # the others have no residual
+    if not once:
+        return Spread(math.nan, 0)
+    groups, y = defaultdict(list), residuals([(c.place, c.seed, c.end(epochs)) for c in once])[0]
     for cell, residual in zip(once, y):
-        groups[getattr(cell, unit), cell.seed].append(residual)
+        groups[cell.place[:parts], cell.seed].append(residual)
     y, df = residuals([(*key, statistics.fmean(group)) for key, group in groups.items()])
     return Spread(math.sqrt(y @ y / df) if df > 0 else math.nan, df)
 
 
 def residuals(rows):
-    """Of the least squares fit y = place + seed to rows (place, seed, y): float64 [N], and the degrees of freedom.
-
-    Places are taken out first, as means of y and of the seeds' indicators alike (Frisch and Waugh, 1933).
-    """
+    """Of the least squares fit y = place + seed to rows (place, seed, y): float64 [N], and the degrees of freedom."""
     places, seeds, y = zip(*rows)
-    number = {place: i for i, place in enumerate(dict.fromkeys(places))}
-    place = np.array([number[key] for key in places])
-    design = np.column_stack([*(np.equal(seeds, seed) for seed in sorted(set(seeds))), y]).astype(float)
-    means = np.zeros((len(number), design.shape[1]))
-    np.add.at(means, place, design)
-    design -= (means / np.bincount(place)[:, None])[place]
-    effects, _, rank, _ = np.linalg.lstsq(design[:, :-1], design[:, -1], rcond=1e-9)
-    return design[:, -1] - design[:, :-1] @ effects, len(y) - len(number) - int(rank)
+    numbers = [[list(dict.fromkeys(labels)).index(label) for label in labels] for labels in (places, seeds)]
+    design = np.hstack([np.eye(max(number) + 1)[number] for number in numbers])
+    effects, _, rank, _ = np.linalg.lstsq(design, np.array(y), rcond=1e-9)
+    return y - design @ effects, len(y) - int(rank)
 
 
-def difference(grid, one, other, places, pooled, value="last"):
+def difference(grid, one, other, places, pooled, epochs=1):
     """The Estimate of order one - order other over places [(data ratio, prune ratio)], averaged within a seed first.
 
-    It rests on the seeds that have the most of these places; None if there is no pair. pooled: the Spread of a place
+    It rests on the seeds that have the most of these places; None if there is no pair. pooled: the Spread of a cell
     where there is one place, of a network where there are several.
     """
     pairs = defaultdict(list)
@@ -407,12 +411,14 @@ def difference(grid, one, other, places, pooled, value="last"):
             pairs[seed].append((ours[seed], theirs[seed]))
     most = max(map(len, pairs.values()), default=0)
     pairs = [found for found in pairs.values() if len(found) == most]
-    values = tuple(statistics.fmean(getattr(a, value) - getattr(b, value) for a, b in found) for found in pairs)
+    if not pairs:
+        return None
     shares = Counter()
     for cell in itertools.chain(*itertools.chain(*pairs)):
-        shares[cell.network, cell.seed] += 1 / most
-    half = pooled.half(sum(share**2 for share in shares.values()) / len(values) ** 2) if values else None
-    return Estimate(values, networks=len(shares), half=half) if values else None
+        shares[cell.place[:4], cell.seed] += 1 / most
+    values = tuple(statistics.fmean(a.end(epochs) - b.end(epochs) for a, b in found) for found in pairs)
+    half = pooled.half(sum(share**2 for share in shares.values()) / len(values) ** 2)
+    return Estimate(values, networks=len(shares), half=half)
 
 
 def sign_flip_p(values):
@@ -422,20 +428,19 @@ def sign_flip_p(values):
     """
     random, exact = np.random.default_rng(0), len(values) <= 20
     sums = np.zeros(1 if exact else 99_999)
-    for value in values:
-        sums = np.concatenate([sums + value, sums - value]) if exact else sums + value * random.choice([-1, 1], len(sums))
+    for v in values:
+        sums = np.concatenate([sums + v, sums - v]) if exact else sums + v * random.choice([-1, 1], len(sums))
     observed = abs(math.fsum(values))
     far = (abs(sums) >= observed - 1e-9 * max(1.0, observed)).sum()
     return float(far / len(sums) if exact else (far + 1) / (len(sums) + 1))
 
 
 def holm(p_values):
-    """The p-values adjusted for their number (Holm, 1979), in the order given."""
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = largest
-    return adjusted
+    """The p-values adjusted for their number (Holm, 1979), a list in the order given."""
+    order, count = np.argsort(p_values, kind="stable"), len(p_values)
+    adjusted = np.empty(count)
+    adjusted[order] = np.maximum.accumulate(np.array(p_values)[order] * np.arange(count, 0, -1)).clip(max=1)
+    return adjusted.tolist()
 
 
 # --------------------------------------------------------------------------------------------------------- tables
@@ -445,43 +450,40 @@ def title(*orders):
     return " - ".join(order[:1].upper() + order[1:] for order in orders)
 
 
-def start_row(grids, grid, data_ratio=None, prune_ratio=None):
-    """The first fields of a row; protocol and pruning only where the grids differ in them."""
+def start_row(grids, grid, *place):
+    """The first fields of a row: ratios, and protocol and pruning only where the grids differ in them."""
+    row = dict(zip(("Data Ratio", "Prune Ratio"), (f"{ratio:g}" for ratio in place)))
     several = {field: len({getattr(g, field) for g in grids}) > 1 for field in ("protocol", "pruning")}
-    return {
-        "Data Ratio": None if data_ratio is None else f"{data_ratio:g}",
-        "Prune Ratio": None if prune_ratio is None else f"{prune_ratio:g}",
-        "Protocol": grid.protocol if several["protocol"] else None,
-        "Pruning": (grid.pruning or "magnitude") if several["pruning"] else None,
-    }
+    row["Protocol"] = grid.protocol if several["protocol"] else None
+    return row | {"Pruning": (grid.pruning or "magnitude") if several["pruning"] else None}
 
 
 def table_rows(grids, pooled, theirs):
     """Table 1, and the ablation: {title: text, Estimate or None} for every place and grid.
 
-    pooled: the Spread of a place; theirs: the published accuracies.
+    pooled: the Spread of a cell; theirs: the published accuracies.
     """
-    rows, found = [], {order for grid in grids for order in grid.orders}
-    orders = sorted(found - {"base"}, key=lambda o: [*COLOURS, *sorted(found)].index(o))
+    rows, orders = [], in_order(order for grid in grids for order in grid.orders if order != "base")
     pairs = [(order, "base") for order in orders]
-    pairs += [(order, "random") for order in orders if "random" in found and order not in ("random", "matched", "none")]
-    for place in sorted({place for grid in grids for place in grid.places}):
-        for grid in (grid for grid in grids if place in grid.places):
-            row, base = start_row(grids, grid, *place), grid.at("base", *place)
-            for order in ("base", *orders):  # an accuracy stands alone where it has no baseline
-                cells = grid.at(order, *place)
-                alone = cells and (order == "base" or not cells.keys() & base.keys())
-                row[title(order)] = Estimate(tuple(cell.last for cell in cells.values()), "") if alone else None
-            for one, other in pairs:
-                row[title(one, other)] = e = difference(grid, one, other, [place], pooled)
-                ends = theirs.get((one, *place)), theirs.get((other, *place))
-                if e and e.half is not None:
-                    e = e._replace(p=pooled.p(e.mean, e.half))
-                if e and None not in ends and not grid.pruning and set(departures(grid.protocol)) <= set(DEPARTURES):
-                    gap, reach = ends[0] - ends[1], pooled.half(2 + 2 / len(e.values))
-                    e = e._replace(published=gap, inside=None if reach is None else abs(gap - e.mean) <= reach)
-                row[title(one, other)] = e
-            rows.append(row)
+    pairs += [(o, "random") for o in orders if "random" in orders and o not in ("random", "matched", "none")]
+    places = sorted({place for grid in grids for place in grid.places})
+    for place, grid in ((place, grid) for place in places for grid in grids if place in grid.places):
+        row, base = start_row(grids, grid, *place), grid.at("base", *place)
+        for order in ("base", *orders):  # another accuracy than base's is shown where it has no baseline
+            cells = grid.at(order, *place)
+            alone = cells and (order == "base" or not cells.keys() & base.keys())
+            row[title(order)] = Estimate(tuple(cell.end() for cell in cells.values()), "") if alone else None
+        comparable = not grid.pruning and set(departures(grid.protocol)) <= set(DEPARTURES)
+        for one, other in pairs:
+            found = difference(grid, one, other, [place], pooled)
+            ends = theirs.get((one, *place)), theirs.get((other, *place))
+            if found and found.half is not None:
+                found = found._replace(p=pooled.p(found.mean, found.half))
+            if found and comparable and None not in ends:
+                gap, reach = ends[0] - ends[1], pooled.half(2 + 2 / len(found.values))
+                found = found._replace(published=gap, inside=reach and abs(gap - found.mean) <= reach)
+            row[title(one, other)] = found
+        rows.append(row)
     tests = [(row, name) for row in rows for name, e in row.items() if isinstance(e, Estimate) and e.p is not None]
     for (row, name), p in zip(tests, holm([row[name].p for row, name in tests])):
         row[name] = row[name]._replace(p=p)
@@ -489,7 +491,7 @@ def table_rows(grids, pooled, theirs):
 
 
 def effect_rows(grids, pooled, late):
-    """The main effects, {title: text, Estimate or None}; pooled and late: Spreads of a network, at the end and of last_three."""
+    """The main effects: {title: text, Estimate or None}; pooled, late: Spreads of a network, late of three epochs."""
     rows, ratios = [], sorted({ratio for grid in grids for ratio in grid.data_ratios})
     pairs = ("low", "base"), ("high", "base"), ("low", "random"), ("high", "random"), ("low", "high")
     for grid, pair in itertools.product(grids, pairs):
@@ -498,111 +500,104 @@ def effect_rows(grids, pooled, late):
             for ratio in ratios if len(ratios) > 1 else ():
                 places = [place for place in grid.places if place[0] == ratio]
                 row[f"Data Ratio {ratio:g}"] = difference(grid, *pair, places, pooled)
-            row["Last three epochs"] = difference(grid, *pair, grid.places, late, "last_three")
-            row["Networks"], row["Seeds"] = str(whole.networks), str(len(whole.values))
+            row["Last three epochs"] = difference(grid, *pair, grid.places, late, 3)
+            row |= {"Networks": str(whole.networks), "Seeds": str(len(whole.values))}
             row["Sign flips"] = f"{sign_flip_p(whole.values):.3f}" if len(whole.values) >= 6 else None
             rows.append(row)
     return rows
 
 
+COSTS = {  # title: field of Cell, decimals
+    "Before pruning": ("dense", 2),
+    "its worst class": ("worst_class", 1),
+    "sd over classes": ("class_sd", 1),
+    "samples x epochs": ("trained", 0),
+    "parameters": ("parameters", 0),
+    "not zero": ("nonzero", 0),
+    "live weights": ("live", 0),
+    "of them not zero": ("live_nonzero", 0),
+}
+
+
 def cost_rows(grids):
     """What networks cost and how their classes fare, {title: text} for every order and place; means over seeds."""
-    fields = {"Accuracy": ("last", 2), "Before pruning": ("dense", 2), "its worst class": ("worst_class", 1)}
-    fields |= {"sd over classes": ("class_sd", 1), "samples x epochs": ("trained", 0), "parameters": ("parameters", 0)}
-    fields |= {"not zero": ("nonzero", 0), "live weights": ("live", 0), "of them not zero": ("live_nonzero", 0)}
     rows = []
-    for grid in grids:
-        for order, d, p in sorted(grid.cells, key=lambda key: (grid.orders.index(key[0]), key)):
-            cells = grid.at(order, d, p).values()
-            row = {"Order": order} | start_row(grids, grid, d, p) | {"Seeds": str(len(cells))}
-            for name, (field, digits) in fields.items():
+    for grid, order in ((grid, order) for grid in grids for order in grid.orders):
+        for place, cells in sorted((key[1:], found.values()) for key, found in grid.cells.items() if key[0] == order):
+            row = {"Order": order} | start_row(grids, grid, *place) | {"Seeds": str(len(cells))}
+            row["Accuracy"] = f"{statistics.fmean(cell.end() for cell in cells):.2f}"
+            for name, (field, digits) in COSTS.items():
                 row[name] = f"{statistics.fmean(getattr(cell, field) for cell in cells):.{digits}f}"
             rows.append(row | {"seconds": f"{statistics.fmean(c.first_seconds + c.seconds for c in cells):.0f}"})
     return rows
 
 
 def columns(rows):
-    """Titles, and the texts of every row; without columns that have no value. p and published stand beside an Estimate."""
+    """Titles and the texts of every row, without columns that have no value; beside an Estimate its p and published."""
     count = len({len(e.values) for row in rows for e in row.values() if isinstance(e, Estimate)}) > 1
-    titles, texts = [], []
+    found = []
     for name in rows[0]:
         cells = [row[name] for row in rows]
         parts = [cell.texts(count) if isinstance(cell, Estimate) else (cell or "-", "-", "-") for cell in cells]
-        for heading, column in zip((name, "p", "published"), zip(*parts)):
-            if set(column) != {"-"}:
-                titles.append(heading)
-                texts.append(column)
-    return titles, list(zip(*texts))
+        for heading, texts in zip((name, "p", "published"), zip(*parts)):
+            if set(texts) != {"-"}:
+                found.append((heading, *texts))
+    titles, *lines = zip(*found)
+    return titles, lines
 
 
-def legend(rows, effects, pooled, network):
-    """What the signs in the tables mean, a line each."""
-    estimates = [e for row in rows for e in row.values() if isinstance(e, Estimate)]
-    tests = [e for e in estimates if e.p is not None]
-    lines = ["Test accuracy in %, differences in percentage points, paired by seed."]
-    if tests:
-        lines += [
-            f"±: half of the 95 % interval, for one split of the data and this recipe. Its spread is pooled over the table: accuracy = "
-            f"cell + seed + residual, sigma {pooled.sigma:.2f}, {pooled.df} degrees of freedom.",
-            f"*: not 0, by a t test with that spread at 5 %, Holm-corrected over the table's {len(tests)} differences. "
-            "p, from 6 seeds up: the same test's.",
-        ]
-    else:
-        lines.append("No interval: that takes two seeds in two cells.")
-    if any(e.inside is not None for e in estimates):
-        lines.append("in, out: the published difference lies inside or outside of the 95 % prediction interval of one new run.")
-    if len({len(e.values) for e in estimates}) > 1:
-        lines.append("(n): seeds.")
-    if effects and tests:
-        lines.append(
-            f"Main effects are averaged within a seed; their unit is the network, sigma {network.sigma:.2f}, {network.df} degrees of "
-            "freedom. Last three epochs: the same of the mean accuracy after them. Sign flips: p of that test, not corrected."
-        )
-    return lines
+LEGEND = """\
+Test accuracy in %, differences in percentage points, paired by seed; (n): of n seeds.
+±: half of the 95 % interval, given this split of the data and this recipe; its spread is pooled over the table,
+accuracy = cell + seed + residual: sigma {cell.sigma:.2f}, {cell.df} degrees of freedom.
+*: not 0 at 5 % by the t test with that spread, Holm-corrected over the {tests} differences of the table.
+p: of the same test, from 6 seeds up. in, out: whether the 95 % prediction interval of one new run has the published one.
+Main effects are averaged within a seed, and their unit is the network: sigma {network.sigma:.2f}, {network.df} degrees.
+Last three epochs: of the mean accuracy after them. Sign flips: p of that test, uncorrected."""
+
+
+def legend(rows, cell, network):
+    """What the signs of a table mean, a line each; cell and network: its Spreads."""
+    tests = sum(isinstance(e, Estimate) and e.p is not None for row in rows for e in row.values())
+    lines = LEGEND.format(cell=cell, network=network, tests=tests).splitlines()
+    return lines if tests else [*lines[:1], "An interval takes two seeds of two cells."]
 
 
 def notes(cells, grids, rows=(), effects=()):
     """What the report was made from and what can be said of it, a line each."""
     cell, theirs = cells[0], published(cells[0])
     first = next((c.first for c in cells if c.first), "none")
-    shared = {(*c.network, c.seed): c.first_seconds for c in cells}
-    seconds = sum(shared.values()) + sum(c.seconds for c in cells)
-    seeds = " ".join(map(str, sorted({c.seed for c in cells})))
+    seconds = sum({(c.place[:4], c.seed): c.first_seconds for c in cells}.values()) + sum(c.seconds for c in cells)
+    missing = set().union(*(grid.missing() for grid in grids))
     lines = [
-        f"{cell.model} on {cell.dataset} ({cell.data}), protocol {', '.join(dict.fromkeys(g.protocol for g in grids))}, seeds {seeds}.",
+        f"{cell.model} on {cell.dataset}: {cell.data}.",
         f"First training: {first}. Fine-tuning: {cell.tuning}.",
-        f"{len(cells)} cells, made in {seconds / 3600:.2f} h of steps, one after the other, on "
-        + "; ".join(f"{machine} ({n} cells)" for machine, n in Counter(c.machine for c in cells).items()) + ".",
+        f"Protocol: {', '.join(dict.fromkeys(g.protocol for g in grids))}. "
+        f"Seeds: {' '.join(map(str, sorted({c.seed for c in cells})))}.",
+        *(f"{n} cells made on {machine}." for machine, n in Counter(c.machine for c in cells).items()),
+        f"Their steps took {seconds / 3600:.2f} h, one after the other.",
+        *([f"{len(missing)} cells are missing; make -n names them."] if missing else []),
     ]
-    missing = {
-        (project(grid.protocol, order), grid.pruning, order, order in ("base", "none") or d, p, seed)
-        for grid in grids
-        for order, (d, p), seed in itertools.product(grid.orders, grid.places, grid.seeds)
-        if seed not in grid.at(order, d, p)
-    }
-    if missing:
-        lines.append(f"{len(missing)} cells of this table are missing; make -n names them.")
     measured = [e for row in rows for e in row.values() if isinstance(e, Estimate) and e.published is not None]
-    if measured:
-        agree, inside = sum(e.mean * e.published > 0 for e in measured), [e.inside for e in measured if e.inside is not None]
-        compatible = f", {sum(inside)} of {len(inside)} are compatible with ours" if inside else ""
+    if measured and len(grids) == 1:
+        agree, inside = sum(e.mean * e.published > 0 for e in measured), [e.inside for e in measured]
+        compatible = "" if None in inside else f", {sum(inside)} are compatible with ours"
         lines.append(f"Of {len(measured)} published differences, {agree} have the sign of ours{compatible}.")
         gaps = defaultdict(list)
-        for (order, d, p), accuracy in theirs.items():
-            if order == "low":
-                gaps[d].append(accuracy - theirs["high", d, p])
-        means = [statistics.fmean(gap) for gap in gaps.values()]
-        half = t_quantile(len(means) - 1) * statistics.stdev(means) / math.sqrt(len(means))
-        lines.append(f"Published low - high: {statistics.fmean(means):+.2f} ± {half:.2f}, over {len(means)} data ratios whose cells share networks.")
+        for d, p in sorted(place for order, *place in theirs if order == "low"):
+            gaps[d].append(theirs["low", d, p] - theirs["high", d, p])
+        gaps = [statistics.fmean(gap) for gap in gaps.values()]
+        half = t_quantile(len(gaps) - 1) * statistics.stdev(gaps) / math.sqrt(len(gaps))
+        mean = f"{statistics.fmean(gaps):+.2f} ± {half:.2f}"
+        lines.append(f"Published low - high: {mean} over {len(gaps)} data ratios, whose cells share networks.")
         size = DATASETS[cell.dataset][2]
-        if not cell.data.startswith(f"{size} ") or {first[:10], cell.tuning[:10]} != {"10 epochs,"}:
-            lines.append(f"The published numbers are for {size} training images and 10 and 10 epochs: another experiment.")
+        if (cell.data.split()[0], first[:10], cell.tuning[:10]) != (str(size), "10 epochs,", "10 epochs,"):
+            lines.append(f"The published numbers are of {size} training images, 10 and 10 epochs: another experiment.")
     margin = MARGIN.get(cell.dataset, 0)
     for row in effects:
-        e = row["All cells"]
-        if e.half is not None and abs(e.mean) + e.half < margin:
-            name = f"{row['Main effect']} {row['Protocol'] or ''}".strip()
-            lines.append(f"{name}: equivalent, its interval lies within ± {margin} points.")
+        if row["All cells"].half is not None and abs(row["All cells"].mean) + row["All cells"].half < margin:
+            name = f"{row['Protocol'] or ''} {row['Main effect']}".strip()
+            lines.append(f"{name}: equivalent, the whole interval is within ± {margin} points.")
     return lines
 
 
@@ -610,7 +605,7 @@ def render(tables, legend, notes, style):
     """Tables [(titles, lines)] as text, markdown or latex; below them what their signs mean, and the notes."""
     out, dash = [], "- " if style == "markdown" else ""
     if style == "latex":
-        tabulars = itertools.chain(*itertools.starmap(tabular, tables))
+        tabulars = itertools.chain(*(tabulars_of(titles, lines) for titles, lines in tables))
         out = ["% needs \\usepackage{booktabs}", *tabulars, *map(escape, legend), *(f"% {note}" for note in notes)]
         return "\n".join(out) + "\n"
     for titles, lines in tables:
@@ -622,8 +617,8 @@ def render(tables, legend, notes, style):
     return "\n".join(out + [dash + line for line in (*legend, *notes)]) + "\n"
 
 
-def tabular(titles, lines):
-    """The lines of LaTeX tabulars, each narrow enough for a page and with the columns that say what a row is."""
+def tabulars_of(titles, lines):
+    """The lines of LaTeX tabulars narrow enough for a page, each with the columns that say what a row is."""
     keys, groups = [], []
     for column in zip(titles, *lines):
         if column[0] in ("Order", "Data Ratio", "Prune Ratio", "Protocol", "Pruning", "Main effect"):
@@ -636,14 +631,14 @@ def tabular(titles, lines):
         part = keys + groups.pop(0)
         while groups and sum(2 + max(map(len, column)) for column in part + groups[0]) <= 84:
             part += groups.pop(0)
-        body = [" & ".join(map(escape, line)) + r" \\" for line in zip(*part)]
-        yield from (rf"\begin{{tabular}}{{{'r' * len(part)}}}", r"\toprule", body[0], r"\midrule", *body[1:])
-        yield from (r"\bottomrule", r"\end{tabular}", "")
+        head, *body = (" & ".join(map(escape, line)) + r" \\" for line in zip(*part))
+        yield from (rf"\begin{{tabular}}{{{'r' * len(part)}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule")
+        yield from (r"\end{tabular}", "")
 
 
 def escape(text):
-    """Text for LaTeX, its minus signs as minus."""
-    text = re.sub(r"([%&#_$^{}])", r"\\\1", text).replace("±", r"$\pm$")
+    """Text for LaTeX, minus signs as minus."""
+    text = re.sub(r"([%&#_$^{}])", r"\\\1", text).replace("±", r"$\pm$").replace("<", "$<$")
     return re.sub(r"(?<!\S)([-+])(?=\d| )", r"$\1$", text)
 
 
@@ -665,142 +660,124 @@ def pyplot():
 
 
 def save_figure(figure, path):
-    kind = Path(path).suffix[1:]
-    if kind not in ("svg", "png", "pdf"):
+    """Write the figure as its path's ending says; exits with one line if matplotlib is not to know that ending."""
+    date = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}.get(Path(path).suffix)
+    if date is None:
         fail(f"--out {path}: must end in .svg, .png or .pdf")
-    date = {"svg": "Date", "pdf": "CreationDate"}.get(kind)
     with replacing(path) as file:
-        figure.savefig(file, format=kind, bbox_inches="tight", metadata={date: None} if date else None)
+        figure.savefig(file, format=Path(path).suffix[1:], bbox_inches="tight", metadata=date)
 
 
-def figure1(cells, grid, plt, colours):
-    """Paper, figure 1: test accuracy over fine-tuning, a line per order with the range of seeds, a panel per place."""
-    rows, width = len(grid.data_ratios), len(grid.prune_ratios)
-    size = {"figsize": (1.0 + 2.1 * width, 1.0 + 1.6 * rows), "layout": "constrained"}
-    figure, axes = plt.subplots(rows, width, sharex=True, sharey=True, squeeze=False, **size)
+def draw_lines(axes, grid, colours):
+    """Paper, figure 1: test accuracy over fine-tuning, a line per order, a panel per place; what must be explained."""
     shown, fewer = [], False
-    for axis, place in zip(axes.flat, grid.places):
+    for axis, (d, p) in zip(axes.flat, grid.places):
+        axis.set_title(f"{100 * d:g} % of the data, {100 * p:g} % pruned", fontsize=8)
         for order in grid.orders:
-            curves = np.array([cell.accuracies[1:] for cell in grid.at(order, *place).values()])
+            curves = np.array([cell.accuracies[1:] for cell in grid.at(order, d, p).values()])
             if curves.size:
-                epochs = range(1, curves.shape[1] + 1)
-                style = {"color": colours[order], "ls": "-" if len(curves) == len(grid.seeds) else "--"}
-                axis.plot(epochs, curves.mean(0), lw=1.2, gid=f"line-{order}-{place[0]:g}-{place[1]:g}", **style)
+                look = {"color": colours[order], "ls": "-" if len(curves) == len(grid.seeds) else "--", "lw": 1.2}
+                epochs, fewer = range(1, curves.shape[1] + 1), fewer or look["ls"] == "--"
+                axis.plot(epochs, curves.mean(0), gid=f"line-{order}-{d:g}-{p:g}", **look)
                 axis.fill_between(epochs, curves.min(0), curves.max(0), color=colours[order], alpha=0.15, lw=0)
-                fewer |= style["ls"] == "--"
                 shown += [curves.min(), curves.max()] if order != "none" else []
-        axis.set_title(f"{100 * place[0]:g} % of the data, {100 * place[1]:g} % pruned", fontsize=8)
     if shown:
         margin = 0.05 * (max(shown) - min(shown)) or 0.5
         axes[0, 0].set_ylim(min(shown) - margin, max(shown) + margin)
-    figure.supylabel("test accuracy (%)")
-    figure.supxlabel("epoch of fine-tuning")
-    words = ["line and band: mean and range of the seeds"] if len(grid.seeds) > 1 else []
-    words += ["dashed: of fewer seeds"] * fewer + ["the axis leaves out none"] * ("none" in grid.orders and len(grid.orders) > 1)
-    return figure, words
+    words = ["mean and range of the seeds"] * (len(grid.seeds) > 1) + ["dashed: of fewer seeds"] * fewer
+    return words + ["the axis is not stretched for none"] * (len(shown) > 0 and "none" in grid.orders)
 
 
-def figure2(cells, grid, plt, colours):
-    """Paper, figure 2: test accuracy after the first training and after pruning, bars per order, a panel per data ratio."""
-    count = len(grid.data_ratios)
-    size = {"figsize": (0.8 + 2.7 * count, 2.6), "layout": "constrained"}
-    figure, axes = plt.subplots(1, count, sharey=True, squeeze=False, **size)
+def draw_bars(axes, grid, colours):
+    """Paper, figure 2: test accuracy before and after pruning, bars per order, a panel per data ratio; as above."""
     orders = [order for order in grid.orders if order != "none"] or grid.orders
-    width, numbers = 0.8 / len(orders), set()
+    width, seeds = 0.8 / len(orders), set()
     for axis, d in zip(axes.flat, grid.data_ratios):
-        for (i, order), (j, p) in itertools.product(enumerate(orders), enumerate(grid.prune_ratios)):
-            group = grid.at(order, d, p).values()
-            for state, values in (("before", [c.dense for c in group]), ("after", [c.accuracies[0] for c in group])):
-                if values:
-                    look = {"edgecolor": colours[order], "facecolor": colours[order] if state == "after" else "none"}
-                    error = {"yerr": statistics.stdev(values), "error_kw": {"lw": 0.9, "ecolor": "#888888"}} if len(values) > 1 else {}
-                    x = j + width * (i - (len(orders) - 1) / 2)
-                    bars = axis.bar(x, statistics.fmean(values), 0.85 * width, lw=0.8, **look, **error)
-                    bars[0].set_gid(f"bar-{state}-{order}-{d:g}-{p:g}")
-                    numbers.add(len(values))
         axis.set_title(f"{100 * d:g} % of the data", fontsize=8)
         axis.set_xticks(range(len(grid.prune_ratios)), [f"{100 * p:g}" for p in grid.prune_ratios])
-    figure.supylabel("test accuracy (%)")
-    figure.supxlabel("pruned weights (%)")
+        for (i, order), (j, p) in itertools.product(enumerate(orders), enumerate(grid.prune_ratios)):
+            cells, x = grid.at(order, d, p).values(), j + width * (i - (len(orders) - 1) / 2)
+            states = {"before": [c.dense for c in cells], "after": [c.accuracies[0] for c in cells]} if cells else {}
+            for state, values in states.items():
+                look = {"edgecolor": colours[order], "facecolor": colours[order] if state == "after" else "none"}
+                if len(values) > 1:
+                    look |= {"yerr": statistics.stdev(values), "error_kw": {"lw": 0.9, "ecolor": "#888888"}}
+                    seeds.add(len(values))
+                bars = axis.bar(x, statistics.fmean(values), 0.85 * width, lw=0.8, **look)
+                bars[0].set_gid(f"bar-{state}-{order}-{d:g}-{p:g}")
     words = ["outline: before pruning, filled: after"]
-    seeds = " to ".join(map(str, sorted({min(numbers), max(numbers)})))
-    return figure, words + [f"error bars: one standard deviation of {seeds} seeds"] * (max(numbers) > 1)
+    if seeds:
+        range_of = " to ".join(map(str, sorted({min(seeds), max(seeds)})))
+        words.append(f"error bars: one standard deviation over {range_of} seeds")
+    return words
 
 
-def draw(figure_of, cells, out):
-    """Write the figure that figure_of draws, with its title and a legend of the orders."""
-    grids = split(cells)
+def draw(kind, cells, out):
+    """Write figure1 or figure2 of cells that have one protocol and one way of pruning."""
+    grids, plt = split(cells), pyplot()
     if len(grids) > 1:
-        names = ", ".join(f"{g.protocol} {g.pruning}".strip() for g in grids)
-        fail(f"a figure shows one protocol and one way of pruning, and the files have {names}")
-    grid, plt, spare = grids[0], pyplot(), itertools.cycle(("#56B4E9", "#E69F00", "#F0E442", "#8B4513"))
+        names = ", ".join(f"{grid.protocol} {grid.pruning}".strip() for grid in grids)
+        fail(f"a figure shows one protocol and one way of pruning, and these files have {names}")
+    (grid,), spare = grids, itertools.cycle(("#56B4E9", "#E69F00", "#F0E442", "#8B4513"))
     colours = {order: COLOURS.get(order) or next(spare) for order in grid.orders}
-    figure, words = figure_of(cells, grid, plt, colours)
-    heading = f"{cells[0].model} on {cells[0].dataset}, protocol {grid.protocol}"
-    heading += f" ({grid.pruning})" if grid.pruning else ""
-    heading += f", seed{'s' * (len(grid.seeds) > 1)} {' '.join(map(str, grid.seeds))}"
-    figure.suptitle("\n".join([heading, *words]), fontsize=8)
+    rows, count = (len(grid.data_ratios), len(grid.prune_ratios)) if kind == "figure1" else (1, len(grid.data_ratios))
+    size = {"figsize": (1.0 + 2.4 * count, 1.2 + 1.6 * rows), "layout": "constrained", "squeeze": False}
+    figure, axes = plt.subplots(rows, count, sharex=True, sharey=True, **size)
+    words = (draw_lines if kind == "figure1" else draw_bars)(axes, grid, colours)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("test accuracy (%)")
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch of fine-tuning" if kind == "figure1" else "pruned weights (%)")
+    name = f"{cells[0].model} on {cells[0].dataset}, protocol {grid.protocol}{grid.pruning and ', '}{grid.pruning}"
+    figure.suptitle("\n".join([f"{name}, seeds {' '.join(map(str, grid.seeds))}", *words]), fontsize=8)
     handles = [plt.Line2D([], [], color=colours[order], lw=3, label=order) for order in grid.orders]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2 + 2 * min(count, 2))
     save_figure(figure, out)
 
 
 # --------------------------------------------------------------------------------------------------- command line
 
-KINDS = {
-    "table": "Table 1, or an ablation: differences to the baseline, with intervals and the published numbers",
-    "costs": "what every network costs: samples, parameters, seconds; and how its classes fare",
-    "cells": "a csv line per checkpoint, from which the tables and figures can be made again",
-    "figure1": "test accuracy over the epochs of fine-tuning",
-    "figure2": "test accuracy before and after pruning",
-}
 
-
-def asked_for(parser, text):
-    """{field: (value, who asked)} of the training flags in `text`, for load_cells."""
-    asked = Parser("")
-    asked.add_training_flags()
-    asked.add_device_flags()
-    asked.add_argument("--tune-epochs", type=int)
-    try:
-        flags = vars(asked.parse_args(shlex.split(text)))
-    except ValueError as error:
-        parser.error(f"argument --asked: {error}")
-    tuning = flags | {"epochs": flags["epochs"] if flags["tune_epochs"] is None else flags["tune_epochs"]}
+def asked(text):
+    """What --asked says, as `load_cells` takes it: {"first", "tuning": (settings, "--asked")}."""
+    parser = Parser("")
+    parser.add_training_flags()
+    parser.add_device_flags()
+    parser.add_argument("--tune-epochs", type=int)
+    flags = vars(parser.parse_args(shlex.split(text)))
+    tuning = flags | ({} if flags["tune_epochs"] is None else {"epochs": flags["tune_epochs"]})
     return {"first": (settings(flags), "--asked"), "tuning": (settings(tuning), "--asked")}
 
 
 def main():
     parser = Parser(__doc__)
-    kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    for name, words in KINDS.items():
-        kind = kinds.add_parser(name, help=words, doc=words)
-        kind.add_argument("inputs", nargs="+", metavar="IN", help="finetuned.pt files, or csv of `cells`")
-        figure = name.startswith("figure")
-        kind.add_argument("--out", required=figure, metavar="FILE", help="the file to write (default: print)")
-        kind.add_argument("--asked", metavar="FLAGS", help="training flags that the files must have, in one string")
-        if name in ("table", "costs"):
-            styles = ["text", "markdown", "latex"]
-            kind.add_argument("--format", choices=styles, default="text", help="of the output (default: text)")
+    kinds = ["table", "costs", "cells", "figure1", "figure2"]
+    words = "Table 1 or an ablation; what networks cost; a csv line per cell; accuracy over fine-tuning; around pruning"
+    parser.add_argument("what", choices=kinds, help=words)
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="finetuned.pt files, or csv files of `cells`")
+    styles = ["text", "markdown", "latex"]
+    parser.add_argument("--format", choices=styles, default="text", help="of table and costs (default: %(default)s)")
+    tune = "with --tune-epochs N where fine-tuning has others"
+    parser.add_argument("--asked", metavar="FLAGS", type=asked, default={}, help=f"insist on these training flags, {tune}")
+    parser.add_argument("--out", metavar="FILE", help="the file to write; figures need one (default: print)")
     args = parser.start("out")
+    if args.what.startswith("figure") and not args.out:
+        parser.error("argument --out: a figure needs a file")
 
-    cells = load_cells(args.inputs, {} if args.asked is None else asked_for(parser, args.asked))
-    if args.what in ("figure1", "figure2"):
-        return draw({"figure1": figure1, "figure2": figure2}[args.what], cells, args.out)
+    cells = load_cells(args.inputs, args.asked)
+    if args.what.startswith("figure"):
+        return draw(args.what, cells, args.out)
     grids = split(cells)
     if args.what == "cells":
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([Cell._fields, *cells])
-        text = text.getvalue()
+        text = write_csv(cells)
     elif args.what == "costs":
-        counted = "samples x epochs count the scoring run of scored orders, seconds do not."
+        counted = "Means over seeds. samples x epochs count the scoring run where the order needs one; seconds do not."
         text = render([columns(cost_rows(grids))], [counted], notes(cells, grids), args.format)
     else:
-        place, network, late = (spread(cells, *what) for what in (("place", "last"), ("network", "last"), ("network", "last_three")))
-        rows = table_rows(grids, place, published(cells[0]))
-        effects = effect_rows(grids, network, late)
+        cell, network, late = (spread(cells, parts, epochs) for parts, epochs in ((5, 1), (4, 1), (4, 3)))
+        rows, effects = table_rows(grids, cell, published(cells[0])), effect_rows(grids, network, late)
         tables = [columns(part) for part in (rows, effects) if part]
-        text = render(tables, legend(rows, effects, place, network), notes(cells, grids, rows, effects), args.format)
+        text = render(tables, legend(rows, cell, network), notes(cells, grids, rows, effects), args.format)
     try:
         with replacing(args.out) if args.out else open(1, "wb", closefd=False) as file:
             file.write(text.encode())
