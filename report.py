@@ -242,7 +242,7 @@ def load_cells(paths, known):
             pairs = {field: (getattr(cell, field), getattr(other, field)) for field in RESULT}
             if differ := [f"{field}: {one}; {two}" for field, (one, two) in pairs.items() if one != two]:
                 name = " ".join(str(part) for part in cell.place if part != "")
-                fail(f"{path} and {where} are the same cell, {name} seed {cell.seed}, but differ in {', '.join(differ)}")
+                fail(f"{path} and {where} are one cell, {name} seed {cell.seed}, but differ in {', '.join(differ)}")
     cells = [cell for cell, _ in found.values()]
     if len(cells) * (len({cell.place for cell in cells}) + len({cell.seed for cell in cells})) > 4_000_000:
         fail(f"{len(cells)} cells are too many for one report; report data sets, networks or protocols apart")
@@ -296,15 +296,20 @@ def split(cells):
 
     The baseline of released is that of frozen+regrown, its random networks are those of regrown: they are one row.
     """
-    groups = defaultdict(list)
+    protocols, own = defaultdict(set), {}
+    for cell in cells:
+        protocols[cell.pruning].add(cell.protocol)
     for cell in sorted(cells, key=lambda cell: (cell.pruning, rank(cell.protocol))):
-        groups[cell.pruning, cell.protocol].append(cell)
-    grids = []
-    for (pruning, name), group in groups.items():
-        others = [protocol for part, protocol in groups if part == pruning and protocol != name]
-        if own := [cell for cell in group if not any(project(other, cell.order) == name for other in others)]:
-            grids.append(Grid(own, cells))
-    return grids
+        others = protocols[cell.pruning] - {cell.protocol}
+        if not any(project(other, cell.order) == cell.protocol for other in others):
+            own.setdefault((cell.pruning, cell.protocol), []).append(cell)
+    for cell in cells:  # none may be without a row
+        rows = [key for key in own if key[0] == cell.pruning and project(key[1], cell.order) == cell.protocol]
+        alone = cell.order in ("base", "none")
+        at = {(alone or c.data_ratio, c.prune_ratio) for key in rows for c in own[key]}
+        if (alone or cell.data_ratio, cell.prune_ratio) not in at:
+            own[max(rows, key=lambda key: key[1] == cell.protocol)].append(cell)
+    return [Grid(group, cells) for group in own.values()]
 
 
 # ----------------------------------------------------------------------------------------------------- statistics
@@ -392,8 +397,9 @@ def spread(cells, parts, epochs):
 def residuals(rows):
     """Of the least squares fit y = place + seed to rows (place, seed, y): float64 [N], and the degrees of freedom."""
     places, seeds, y = zip(*rows)
-    numbers = [[list(dict.fromkeys(labels)).index(label) for label in labels] for labels in (places, seeds)]
-    design = np.hstack([np.eye(max(number) + 1)[number] for number in numbers])
+    numbers = [{label: i for i, label in enumerate(set(labels))} for labels in (places, seeds)]
+    levels = ([number[label] for label in labels] for number, labels in zip(numbers, (places, seeds)))
+    design = np.hstack([np.eye(max(level) + 1)[level] for level in levels])
     effects, _, rank, _ = np.linalg.lstsq(design, np.array(y), rcond=1e-9)
     return y - design @ effects, len(y) - int(rank)
 
@@ -551,7 +557,7 @@ Test accuracy in %, differences in percentage points, paired by seed; (n): of n 
 ±: half of the 95 % interval, given this split of the data and this recipe; its spread is pooled over the table,
 accuracy = cell + seed + residual: sigma {cell.sigma:.2f}, {cell.df} degrees of freedom.
 *: not 0 at 5 % by the t test with that spread, Holm-corrected over the {tests} differences of the table.
-p: of the same test, from 6 seeds up. in, out: whether the 95 % prediction interval of one new run has the published one.
+p: of the same test, from 6 seeds up. in, out: of the 95 % prediction interval of a new run is the published one.
 Main effects are averaged within a seed, and their unit is the network: sigma {network.sigma:.2f}, {network.df} degrees.
 Last three epochs: of the mean accuracy after them. Sign flips: p of that test, uncorrected."""
 
@@ -574,9 +580,9 @@ def notes(cells, grids, rows=(), effects=()):
         f"First training: {first}. Fine-tuning: {cell.tuning}.",
         f"Protocol: {', '.join(dict.fromkeys(g.protocol for g in grids))}. "
         f"Seeds: {' '.join(map(str, sorted({c.seed for c in cells})))}.",
-        *(f"{n} cells made on {machine}." for machine, n in Counter(c.machine for c in cells).items()),
-        f"Their steps took {seconds / 3600:.2f} h, one after the other.",
-        *([f"{len(missing)} cells are missing; make -n names them."] if missing else []),
+        *(f"{n} cell{'s' * (n > 1)} made on {machine}." for machine, n in Counter(c.machine for c in cells).items()),
+        f"Their steps took {f'{seconds / 3600:.2f} h' if seconds > 3600 else f'{seconds:.0f} s'}, one after the other.",
+        *([f"Missing cells: {len(missing)} (make -n names them)."] if missing else []),
     ]
     measured = [e for row in rows for e in row.values() if isinstance(e, Estimate) and e.published is not None]
     if measured and len(grids) == 1:
@@ -757,8 +763,8 @@ def main():
     parser.add_argument("inputs", nargs="+", metavar="IN", help="finetuned.pt files, or csv files of `cells`")
     styles = ["text", "markdown", "latex"]
     parser.add_argument("--format", choices=styles, default="text", help="of table and costs (default: %(default)s)")
-    tune = "with --tune-epochs N where fine-tuning has others"
-    parser.add_argument("--asked", metavar="FLAGS", type=asked, default={}, help=f"insist on these training flags, {tune}")
+    words = "insist on these training flags, with --tune-epochs N where fine-tuning has others"
+    parser.add_argument("--asked", metavar="FLAGS", type=asked, default={}, help=words)
     parser.add_argument("--out", metavar="FILE", help="the file to write; figures need one (default: print)")
     args = parser.start("out")
     if args.what.startswith("figure") and not args.out:

@@ -123,7 +123,7 @@ def verify(paths, args):
 
 
 def verify_scores(path, data, known):
-    """(verdict, why) on a forget.npy, counted again from the correct.npy beside it; adds it to known, {flags: scores}."""
+    """(verdict, why) on a forget.npy, counted again from the correct.npy beside it; known gets {flags: scores}."""
     one = read_scores(path, data)
     known[json.dumps(one.flags)] = one.scores
     if one.correct is None:
