@@ -3,11 +3,10 @@
 import re
 import shutil
 import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from conftest import ROOT, clean_environment, make, run
+from conftest import PYTHON, ROOT, clean_environment, make, run
 
 README = (ROOT / "README.md").read_text()
 RESULTS = ROOT / "tests" / "results"
@@ -22,7 +21,7 @@ def test_one_cell_by_hand_ends_with_its_number(tmp_path):
     block = README.split("One cell by hand")[1].split("\n\n")[1].replace("runs/hand", str(tmp_path))
     for script in ("forget.py", "train.py", "finetune.py"):
         block = block.replace(f"python {script}", f"python {script} --epochs 1 --threads 1")
-    block = block.replace("python ", f"{sys.executable} ")
+    block = block.replace("python ", f"{PYTHON} ")
     done = subprocess.run(["bash", "-ec", block], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     last = [line for line in done.stdout.splitlines() if line.lstrip().startswith("0.1 ")]
