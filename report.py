@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from train import DATASETS, Parser, fail, first_line, read, replacing
+from train import DATASETS, Parser, contents, fail, first_line, read, replacing
 
 DEPARTURES = {  # of the authors' program from the paper's text: (step, setting, the text's value, the program's)
     "shuffled": ("forget", "positions", "fixed", "shuffled"),
@@ -150,7 +150,7 @@ def load_cell(path):
             "machine": f"{checkpoint['device']}; {', '.join(versions)}",
         }
         return check(values[field] for field in Cell._fields)
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+    except Exception as error:
         fail(f"{path} is not a pruned network that finetune.py wrote ({type(error).__name__}: {first_line(error)})")
 
 
@@ -209,12 +209,11 @@ def check(values):
 def read_csv(path):
     """The Cells of a csv that `report.py cells` wrote; exits with one line if it is anything else."""
     try:
-        with open(path, newline="") as file:
-            header, *lines = csv.reader(file, strict=True)
+        header, *lines = csv.reader(contents(path).getvalue().decode().splitlines(), strict=True)
         if header != list(Cell._fields) or not lines:
             raise ValueError("it has no cells" if not lines else "its first line does not name the fields of a cell")
         return [check(line) for line in lines]
-    except (OSError, ValueError, ArithmeticError, csv.Error) as error:
+    except Exception as error:
         fail(f"cannot read cells from {path} ({first_line(error)}); it must be a csv of `report.py cells`")
 
 
