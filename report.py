@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from train import DATASETS, Parser, fail, first_line, read, replacing
+from train import DATASETS, Parser, contents, fail, first_line, read, replacing
 
 DEPARTURES = {  # of the authors' program from the paper's text: (step, setting, the text's value, the program's)
     "shuffled": ("forget", "positions", "fixed", "shuffled"),
@@ -150,7 +150,7 @@ def load_cell(path):
             "machine": f"{checkpoint['device']}; {', '.join(versions)}",
         }
         return check(values[field] for field in Cell._fields)
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+    except Exception as error:
         fail(f"{path} is not a pruned network that finetune.py wrote ({type(error).__name__}: {first_line(error)})")
 
 
@@ -209,12 +209,11 @@ def check(values):
 def read_csv(path):
     """The Cells of a csv that `report.py cells` wrote; exits with one line if it is anything else."""
     try:
-        with open(path, newline="") as file:
-            header, *lines = csv.reader(file, strict=True)
+        header, *lines = csv.reader(contents(path).getvalue().decode().splitlines(), strict=True)
         if header != list(Cell._fields) or not lines:
             raise ValueError("it has no cells" if not lines else "its first line does not name the fields of a cell")
         return [check(line) for line in lines]
-    except (OSError, ValueError, ArithmeticError, csv.Error) as error:
+    except Exception as error:
         fail(f"cannot read cells from {path} ({first_line(error)}); it must be a csv of `report.py cells`")
 
 
@@ -679,7 +678,7 @@ def draw_lines(axes, grid, colours):
     shown, fewer = [], False
     for axis, (d, p) in zip(axes.flat, grid.places):
         axis.set_title(f"{100 * d:g} % of the data, {100 * p:g} % pruned", fontsize=8)
-        for order in grid.orders:
+        for order in colours:
             curves = np.array([cell.accuracies[1:] for cell in grid.at(order, d, p).values()])
             if curves.size:
                 look = {"color": colours[order], "ls": "-" if len(curves) == len(grid.seeds) else "--", "lw": 1.2}
@@ -696,13 +695,12 @@ def draw_lines(axes, grid, colours):
 
 def draw_bars(axes, grid, colours):
     """Paper, figure 2: test accuracy before and after pruning, bars per order, a panel per data ratio; as above."""
-    orders = [order for order in grid.orders if order != "none"] or grid.orders
-    width, seeds = 0.8 / len(orders), set()
+    width, seeds = 0.8 / len(colours), set()
     for axis, d in zip(axes.flat, grid.data_ratios):
         axis.set_title(f"{100 * d:g} % of the data", fontsize=8)
         axis.set_xticks(range(len(grid.prune_ratios)), [f"{100 * p:g}" for p in grid.prune_ratios])
-        for (i, order), (j, p) in itertools.product(enumerate(orders), enumerate(grid.prune_ratios)):
-            cells, x = grid.at(order, d, p).values(), j + width * (i - (len(orders) - 1) / 2)
+        for (i, order), (j, p) in itertools.product(enumerate(colours), enumerate(grid.prune_ratios)):
+            cells, x = grid.at(order, d, p).values(), j + width * (i - (len(colours) - 1) / 2)
             states = {"before": [c.dense for c in cells], "after": [c.accuracies[0] for c in cells]} if cells else {}
             for state, values in states.items():
                 look = {"edgecolor": colours[order], "facecolor": colours[order] if state == "after" else "none"}
@@ -725,7 +723,8 @@ def draw(kind, cells, out):
         names = ", ".join(f"{grid.protocol} {grid.pruning}".strip() for grid in grids)
         fail(f"a figure shows one protocol and one way of pruning, and these files have {names}")
     (grid,), spare = grids, itertools.cycle(("#56B4E9", "#E69F00", "#F0E442", "#8B4513"))
-    colours = {order: COLOURS.get(order) or next(spare) for order in grid.orders}
+    orders = grid.orders if kind == "figure1" else [o for o in grid.orders if o != "none"] or grid.orders
+    colours = {order: COLOURS.get(order) or next(spare) for order in orders}
     rows, count = (len(grid.data_ratios), len(grid.prune_ratios)) if kind == "figure1" else (1, len(grid.data_ratios))
     size = {"figsize": (1.0 + 2.4 * count, 1.2 + 1.6 * rows), "layout": "constrained", "squeeze": False}
     figure, axes = plt.subplots(rows, count, sharex=True, sharey=True, **size)
@@ -736,7 +735,7 @@ def draw(kind, cells, out):
         axis.set_xlabel("epoch of fine-tuning" if kind == "figure1" else "pruned weights (%)")
     name = f"{cells[0].model} on {cells[0].dataset}, protocol {grid.protocol}{grid.pruning and ', '}{grid.pruning}"
     figure.suptitle("\n".join([f"{name}, seeds {' '.join(map(str, grid.seeds))}", *words]), fontsize=8)
-    handles = [plt.Line2D([], [], color=colours[order], lw=3, label=order) for order in grid.orders]
+    handles = [plt.Line2D([], [], color=colour, lw=3, label=order) for order, colour in colours.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=2 + 2 * min(count, 2))
     save_figure(figure, out)
 

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from prune import sparsity
 from report import COLOURS, pyplot, save_figure
-from train import Parser, evaluate, fail, first_line, load, load_subset, restore, small_maps
+from train import Parser, contents, evaluate, fail, first_line, load, load_subset, restore, small_maps
 
 SELECT = runpy.run_path(str(ROOT / "select.py"))  # an import finds the standard library's module
 select, load_scores, load_correct = (SELECT[name] for name in ("select", "load_scores", "load_correct"))
@@ -67,10 +67,8 @@ def read_scores(path, data):
         flags = steps["forget"]
         name, epochs, size, digest = (flags[key] for key in ("dataset", "epochs", "train_size", "data"))
         known = {key: flags[key] for key in ("model", "seed", "events", "positions", "batchnorm")}
-        if labels is None or not len(labels) == len(scores) == size or scores.dtype.kind not in "iu":
-            raise ValueError(f"it must hold {size} whole numbers and as many labels")
-        if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 999:
-            raise ValueError("its labels are not those of a data set")
+        if len(scores) != size or scores.dtype.kind not in "iu":
+            raise ValueError(f"it must hold {size} whole numbers")
         if not 0 <= scores.min() <= scores.max() <= epochs <= 1000:
             raise ValueError(f"scores of {epochs} epochs, up to 1000, lie between 0 and their number")
     except (LookupError, TypeError, ValueError) as error:
@@ -79,9 +77,7 @@ def read_scores(path, data):
         truth = load(name, data)
         if truth.facts["data"] == digest and not np.array_equal(truth.train_labels.numpy(), labels):
             fail(f"{path}: its labels are not those of {data}/{name}.pt, sample by sample")
-    correct = load_correct(Path(path).with_name("correct.npy"), scores)
-    if correct is not None and len(correct) != epochs:
-        fail(f"{path} is of {epochs} epochs, and the correct.npy beside it of {len(correct)}")
+    correct = load_correct(Path(path).with_name("correct.npy"), scores, steps)
     return Scores(path, scores, labels, flags | known, correct)
 
 
@@ -91,16 +87,15 @@ def read_scores(path, data):
 def kind_of(path):
     """scores, subset, other or checkpoint, by what the file holds."""
     try:
-        with open(path, "rb") as file:
-            if file.read(6) != b"\x93NUMPY":
-                return "checkpoint"
-            file.seek(0)
-            np.load(file, allow_pickle=False)
-            rest = file.read()
-            if rest.startswith(b"\x93NUMPY"):
-                return "scores"
-            return "subset" if "select" in json.loads(rest or "{}") else "other"
-    except (OSError, ValueError, EOFError, TypeError) as error:
+        file = contents(path)
+        if not file.getvalue().startswith(b"\x93NUMPY"):
+            return "checkpoint"
+        np.lib.format.read_array(file)
+        rest = file.read()
+        if rest.startswith(b"\x93NUMPY"):
+            return "scores"
+        return "subset" if "select" in json.loads(rest or "{}") else "other"
+    except Exception as error:
         fail(f"cannot read {path} ({first_line(error)})")
 
 
@@ -127,7 +122,7 @@ def verify_scores(path, data, known):
     one = read_scores(path, data)
     known[json.dumps(one.flags)] = one.scores
     if one.correct is None:
-        return "WRONG", "there is no correct.npy beside it"
+        return "WRONG", "there is no correct.npy of it beside it"
     if one.flags["events"] == "flipped":
         return "SKIPPED", "correct.npy tells right from wrong, not which class was predicted, so flips are not counted"
     counts = (np.diff(one.correct.astype(np.int8), axis=0) == -1).sum(0)
