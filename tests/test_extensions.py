@@ -1,0 +1,258 @@
+"""What the paper leaves open: other masks, other starts, whole channels. Against brute force and other libraries."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from conftest import DIGITS, run, start
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+
+USUAL = ("--threads", 1, "--device", "cpu")
+
+
+def tensors(path):
+    return torch.load(path, weights_only=True)["model"]
+
+
+def weights(state):
+    """The names of the weights that are pruned: those of convolutions and linear layers."""
+    return [name for name, tensor in state.items() if name.endswith("weight") and tensor.ndim > 1]
+
+
+def prune(source, out, *flags, data=DIGITS):
+    return run("prune.py", "--in", source, "--data", data, *USUAL, *flags, "--out", out)
+
+
+def refused(*command, **kwargs):
+    """The one line on stderr with which the command failed."""
+    process = start(*command, **kwargs)
+    _, err = process.communicate()
+    assert process.returncode not in (0, None) and err.count("\n") == 1, err
+    return err
+
+
+@pytest.fixture(scope="module")
+def nets(tmp_path_factory, cifar):
+    """A folder with {fcnet,lenet,resnet18,resnet50}.pt after an epoch, and {lenet,resnet18}-initial.pt before it."""
+    folder = tmp_path_factory.mktemp("nets")
+    digits, images = ("--dataset", "MNIST", "--data", DIGITS), ("--dataset", "CIFAR100", "--data", cifar)
+    for model, data, epochs, out in (
+        ("fcnet", digits, 1, "fcnet"),
+        ("lenet", digits, 1, "lenet"),
+        ("lenet", digits, 0, "lenet-initial"),
+        ("resnet18", images, 1, "resnet18"),
+        ("resnet18", images, 0, "resnet18-initial"),
+        ("resnet50", images, 0, "resnet50"),
+    ):
+        run("train.py", "--model", model, *data, "--epochs", epochs, *USUAL, "--out", folder / f"{out}.pt")
+    return folder
+
+
+# ------------------------------------------------------------------------------------------------ scope, criterion
+
+
+@pytest.mark.parametrize("model", ["fcnet", "lenet"])
+def test_global_mask_is_that_of_global_unstructured(nets, tmp_path, model):
+    prune(nets / f"{model}.pt", tmp_path / "out.pt", "--ratio", 0.8, "--scope", "global")
+    before, after = tensors(nets / f"{model}.pt"), tensors(tmp_path / "out.pt")
+    layers = {name: nn.Module() for name in weights(before)}
+    for name, layer in layers.items():
+        layer.weight = nn.Parameter(before[name].clone())
+    torch_prune.global_unstructured(
+        [(layer, "weight") for layer in layers.values()], torch_prune.L1Unstructured, amount=0.8
+    )
+    for name in before:
+        assert torch.equal(after[name], layers[name].weight.detach() if name in layers else before[name]), name
+
+
+@pytest.fixture(scope="module")
+def gradients():
+    """Of a plain torchvision ResNet18 on 32 x 32 pixels, {name of a weight: its gradient, float64}: dead ones have 0."""
+    net = torchvision.models.resnet18(num_classes=100).double()
+    net(torch.randn(4, 3, 32, 32, dtype=torch.float64)).square().sum().backward()
+    return {name: parameter.grad for name, parameter in net.named_parameters() if parameter.ndim > 1}
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "random"])
+@pytest.mark.parametrize("scope", ["live", "global"])
+def test_scope_counts_live_weights_alone(nets, cifar, tmp_path, gradients, scope, criterion):
+    flags = ("--ratio", 0.6, "--scope", scope, "--criterion", criterion, "--seed", 3)
+    told = prune(nets / "resnet18.pt", tmp_path / "out.pt", *flags, data=cifar)
+    assert "of the 4271296 live ones 60.00 %" in told
+    before, after = tensors(nets / "resnet18.pt"), tensors(tmp_path / "out.pt")
+    live = {name: (gradient != 0).any(0).any(0).expand_as(gradient) for name, gradient in gradients.items()}
+    assert sorted(live) == sorted(weights(before))
+    assert all((after[name][~mask] == 0).all() for name, mask in live.items())
+    groups = [list(live)] if scope == "global" else [[name] for name in live]
+    for names in groups:
+        old, new = (torch.cat([state[name][live[name]] for name in names]) for state in (before, after))
+        gone = new == 0
+        assert gone.sum() == round(0.6 * len(old)) and torch.equal(new[~gone], old[~gone])
+        largest_gone, smallest_left = old[gone].abs().max(), old[~gone].abs().min()
+        assert (largest_gone <= smallest_left) == (criterion == "magnitude")
+    rest = [name for name in before if name not in live]
+    assert rest and all(torch.equal(before[name], after[name]) for name in rest)
+    how = {"scope": scope, "criterion": criterion, "structure": "weights", "start": ""}
+    how |= {"seed": 3} if criterion == "random" else {}
+    args = torch.load(tmp_path / "out.pt", weights_only=True)["args"]["prune"]
+    assert {key: args[key] for key in args if isinstance(args[key], str) or key == "seed"} == how
+
+
+def test_random_masks_are_uniform_and_of_their_seed(nets, tmp_path):
+    masks = []
+    for seed, ratio in ((0, 0.5), (0, 0.5), (1, 0.5)):
+        flags = ("--ratio", ratio, "--criterion", "random", "--seed", seed)
+        prune(nets / "fcnet.pt", tmp_path / "out.pt", *flags)
+        masks.append(tensors(tmp_path / "out.pt")["1.weight"] == 0)
+    assert torch.equal(masks[0], masks[1])
+    n = masks[0].numel()
+    both = (masks[0] & masks[2]).double().mean().item()
+    assert both == pytest.approx(0.25, abs=5 * np.sqrt(0.25 * 0.75 / n))  # two seeds agree as strangers do
+    strength = tensors(nets / "fcnet.pt")["1.weight"].abs()
+    spread = strength.std().item() * np.sqrt(4 / n)
+    assert abs(strength[masks[0]].mean() - strength[~masks[0]].mean()).item() < 5 * spread
+    prune(tmp_path / "out.pt", tmp_path / "again.pt", "--ratio", 0.8, "--criterion", "random", "--seed", 7)
+    again = tensors(tmp_path / "again.pt")["1.weight"] == 0
+    assert again[masks[2]].all() and again.sum() == round(0.8 * n)  # what was pruned stays pruned
+
+
+# ----------------------------------------------------------------------------------------------------------- start
+
+
+@pytest.mark.parametrize("model", ["lenet", "resnet18"])
+def test_start_gives_the_mask_to_other_weights(nets, cifar, tmp_path, model):
+    data = cifar if model == "resnet18" else DIGITS
+    prune(nets / f"{model}.pt", tmp_path / "usual.pt", "--ratio", 0.8, data=data)
+    flags = ("--ratio", 0.8, "--start", nets / f"{model}-initial.pt")
+    prune(nets / f"{model}.pt", tmp_path / "rewound.pt", *flags, data=data)
+    initial, usual, rewound = (
+        tensors(path) for path in (nets / f"{model}-initial.pt", tmp_path / "usual.pt", tmp_path / "rewound.pt")
+    )
+    for name in initial:
+        expected = initial[name] * (usual[name] != 0) if name in weights(initial) else initial[name]
+        assert torch.equal(rewound[name], expected), name
+    assert any(not torch.equal(usual[name], rewound[name]) for name in initial if name not in weights(initial))
+    checkpoint = torch.load(tmp_path / "rewound.pt", weights_only=True)
+    assert checkpoint["args"]["prune"]["start"] == "initial" and checkpoint["args"]["train"]["epochs"] == 1
+
+
+def test_start_of_another_seed_and_of_a_trained_network(nets, tmp_path):
+    network = ("--dataset", "MNIST", "--model", "lenet", "--data", DIGITS, *USUAL)
+    run("train.py", *network, "--seed", 9, "--epochs", 0, "--out", tmp_path / "other.pt")
+    for source, words in ((tmp_path / "other.pt", "initial of another seed"), (nets / "lenet.pt", "trained")):
+        prune(nets / "lenet.pt", tmp_path / "out.pt", "--ratio", 0.5, "--start", source)
+        checkpoint = torch.load(tmp_path / "out.pt", weights_only=True)
+        assert checkpoint["args"]["prune"]["start"] == words and checkpoint["args"]["train"]["seed"] == 0
+        assert torch.equal(checkpoint["model"]["0.bias"], tensors(source)["0.bias"])
+
+
+def test_start_leaves_at_zero_what_was_pruned_before(nets, tmp_path):
+    prune(nets / "lenet.pt", tmp_path / "pruned.pt", "--ratio", 0.8)
+    prune(tmp_path / "pruned.pt", tmp_path / "out.pt", "--ratio", 0.5, "--start", nets / "lenet-initial.pt")
+    before, after = tensors(tmp_path / "pruned.pt"), tensors(tmp_path / "out.pt")
+    assert all(torch.equal(after[name] == 0, before[name] == 0) for name in weights(before))
+
+
+# -------------------------------------------------------------------------------------------------------- channels
+
+
+CUT = {  # the layers that lose channels, with their BatchNorm and the layers that read them
+    "fcnet": [("1", None, "3")],
+    "lenet": [("0", None, "3"), ("3", None, "7"), ("7", None, "9"), ("9", None, "11")],
+}
+for _model, _depths, _convs in (("resnet18", (2, 2, 2, 2), 1), ("resnet50", (3, 4, 6, 3), 2)):
+    CUT[_model] = [
+        (f"layer{stage}.{block}.conv{i}", f"layer{stage}.{block}.bn{i}", f"layer{stage}.{block}.conv{i + 1}")
+        for stage, depth in enumerate(_depths, 1)
+        for block in range(depth)
+        for i in range(1, _convs + 1)
+    ]
+
+
+def textbook(model):
+    if model.startswith("resnet"):
+        return getattr(torchvision.models, model)(num_classes=100)
+    if model == "fcnet":
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
+    pool = (nn.MaxPool2d(2), nn.ReLU())
+    convs = (nn.Conv2d(1, 6, 5), *pool, nn.Conv2d(6, 16, 5), *pool)
+    linears = (nn.Linear(256, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10))
+    return nn.Sequential(*convs, nn.Flatten(), *linears)
+
+
+def pixels(model):
+    shape = (8, 3, 32, 32) if model.startswith("resnet") else (8, 1, 28, 28)
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def double(state):
+    return {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize("model, ratio", [("fcnet", 0.8), ("lenet", 0.8), ("resnet18", 0.4), ("resnet50", 0.6)])
+def test_cut_network_is_the_masked_one(nets, cifar, tmp_path, model, ratio):
+    """In place of being cut, the filters of smallest L1 norm, their biases and their BatchNorm are set to zero."""
+    data = cifar if model.startswith("resnet") else DIGITS
+    flags = ("--ratio", ratio, "--structure", "channels")
+    told = prune(nets / f"{model}.pt", tmp_path / "cut.pt", *flags, data=data)
+    masked, small = double(tensors(nets / f"{model}.pt")), double(tensors(tmp_path / "cut.pt"))
+    left = {name: tensor.shape for name, tensor in masked.items()}
+    norms = {name: masked[f"{name}.weight"].abs().flatten(1).sum(1).tolist() for name, *_ in CUT[model]}
+    for name, norm, reader in CUT[model]:
+        gone = sorted(range(len(norms[name])), key=norms[name].__getitem__)[: round(ratio * len(norms[name]))]
+        keep = len(norms[name]) - len(gone)
+        for part in filter(None, (name, norm)):
+            for kind in ("weight", "bias", "running_mean", "running_var"):
+                if f"{part}.{kind}" in masked:
+                    masked[f"{part}.{kind}"][gone] = 0
+                    left[f"{part}.{kind}"] = torch.Size([keep, *left[f"{part}.{kind}"][1:]])
+        inputs = left[f"{reader}.weight"]
+        left[f"{reader}.weight"] = torch.Size([inputs[0], inputs[1] // len(norms[name]) * keep, *inputs[2:]])
+        assert f"prune    {name:24} {len(norms[name])} channels -> {keep}\n" in told
+    assert {name: tensor.shape for name, tensor in small.items()} == left
+    net = textbook(model).double().eval()
+    answers = [torch.func.functional_call(net, state, pixels(model)) for state in (masked, small)]
+    torch.testing.assert_close(answers[1], answers[0], rtol=1e-6, atol=1e-6)
+    sizes = [(path).stat().st_size / 1e3 for path in (nets / f"{model}.pt", tmp_path / "cut.pt")]
+    assert f"file {sizes[0]:.0f} -> {sizes[1]:.0f} kB" in told and sizes[1] < sizes[0]
+    assert "images a second " in told
+
+
+@pytest.mark.parametrize("model", CUT)
+def test_torch_pruning_leaves_the_same_shapes(nets, cifar, tmp_path, model):
+    library = pytest.importorskip("torch_pruning", reason="needs torch-pruning")
+    data = cifar if model.startswith("resnet") else DIGITS
+    prune(nets / f"{model}.pt", tmp_path / "cut.pt", "--ratio", 0.5, "--structure", "channels", data=data)
+    net = textbook(model).eval()
+    net.load_state_dict(tensors(nets / f"{model}.pt"))
+    layers = {name: layer for name, layer in net.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
+    kept_whole = [layer for name, layer in layers.items() if name not in [first for first, *_ in CUT[model]]]
+    pruner = library.pruner.MagnitudePruner(
+        net,
+        pixels(model).float(),
+        importance=library.importance.MagnitudeImportance(p=1),
+        pruning_ratio=0.5,
+        ignored_layers=kept_whole,
+    )
+    pruner.step()
+    ours = {name: tuple(tensor.shape) for name, tensor in tensors(tmp_path / "cut.pt").items()}
+    assert ours == {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+
+
+# ------------------------------------------------------------------------------------------------------- bad input
+
+
+def test_prune_refuses_in_one_line(nets, cifar, tmp_path):
+    def line(model, *flags, data=DIGITS):
+        command = ("--in", nets / f"{model}.pt", "--data", data, *USUAL, *flags, "--out", tmp_path / "out.pt")
+        return refused("prune.py", *command)
+
+    channels = ("--structure", "channels")
+    assert "none of the 6 channels" in line("lenet", "--ratio", 0.95, *channels)
+    assert "--scope" in line("lenet", "--ratio", 0.5, "--scope", "live", *channels)
+    assert "lenet-initial.pt" in line("fcnet", "--ratio", 0.5, "--start", nets / "lenet-initial.pt")
+    network = ("--dataset", "CIFAR100", "--model", "squeezenet1_1", "--data", cifar, "--epochs", 0)
+    run("train.py", *network, *USUAL, "--out", nets / "squeezenet.pt")
+    assert "--structure channels" in line("squeezenet", "--ratio", 0.5, *channels, data=cifar)
+    assert not (tmp_path / "out.pt").exists()
