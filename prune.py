@@ -76,7 +76,7 @@ def chains(net):
 
 
 def cut(net, found, ratio):
-    """Take the round(ratio * C) channels whose filters' magnitudes sum least (L1 norm) out of the layers of `chains`."""
+    """Take the round(ratio * C) channels whose filters' magnitudes sum least (L1 norm) out of layers in `chains`."""
     for name, norm, reader in chains(net) or fail("--structure channels: only fcnet, lenet and ResNets without groups"):
         keep = ~smallest(found[name].flatten(1).sum(1), ratio)
         if not keep.any():
