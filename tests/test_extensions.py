@@ -1,10 +1,14 @@
 """What the paper leaves open: other masks, other starts, whole channels. Against brute force and other libraries."""
 
+import json
+import math
+import runpy
+
 import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import DIGITS, run, start
+from conftest import DIGITS, ROOT, run, start
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
@@ -68,7 +72,7 @@ def test_global_mask_is_that_of_global_unstructured(nets, tmp_path, model):
 
 @pytest.fixture(scope="module")
 def gradients():
-    """Of a plain torchvision ResNet18 on 32 x 32 pixels, {name of a weight: its gradient, float64}: dead ones have 0."""
+    """{name of a weight: its gradient, float64} of a plain torchvision ResNet18 on 32 x 32 pixels; 0 where dead."""
     net = torchvision.models.resnet18(num_classes=100).double()
     net(torch.randn(4, 3, 32, 32, dtype=torch.float64)).square().sum().backward()
     return {name: parameter.grad for name, parameter in net.named_parameters() if parameter.ndim > 1}
@@ -256,3 +260,178 @@ def test_prune_refuses_in_one_line(nets, cifar, tmp_path):
     run("train.py", *network, *USUAL, "--out", nets / "squeezenet.pt")
     assert "--structure channels" in line("squeezenet", "--ratio", 0.5, *channels, data=cifar)
     assert not (tmp_path / "out.pt").exists()
+
+
+# ---------------------------------------------------------------------------------------------------- wrong labels
+
+
+def test_noise_flips_an_exact_share_of_the_training_labels(tmp_path):
+    told = run("tests/noise.py", "flip", DIGITS / "MNIST.pt", tmp_path / "MNIST.pt", 0.2, 5)
+    before, after = (torch.load(folder / "MNIST.pt", weights_only=True) for folder in (DIGITS, tmp_path))
+    flipped = before["train_labels"] != after["train_labels"]
+    assert flipped.sum() == 800 and "800 of 4000 training labels" in told
+    assert torch.equal(after["true_labels"], before["train_labels"])
+    assert all(torch.equal(after[name], before[name]) for name in before if name != "train_labels")
+    moves = (after["train_labels"] - before["train_labels"])[flipped] % 10
+    assert set(moves.tolist()) == set(range(1, 10))  # to every other class
+    assert abs(moves.bincount(minlength=10)[1:] - 800 / 9).max() < 5 * np.sqrt(800 / 9)
+    assert abs(flipped.nonzero().double().mean() - 1999.5) < 5 * 4000 / np.sqrt(12 * 800)  # anywhere in the file
+
+    chosen = np.arange(0, 4000, 7)
+    np.save(tmp_path / "subset.npy", chosen)
+    held = flipped.numpy()[chosen].sum()
+    told = run("tests/noise.py", "count", tmp_path / "MNIST.pt", tmp_path / "subset.npy")
+    assert f"{held} of 572 samples are flipped, {100 * held / 572:.1f} %  (of all 4000 20.0 %)" in told
+    assert "true_labels" in refused("tests/noise.py", "count", DIGITS / "MNIST.pt", tmp_path / "subset.npy")
+
+
+def test_formula_avoids_flipped_labels_and_toneva_collects_them(tmp_path):
+    """A sample that is never learned, as most flipped ones are, scores 0 by the paper's formula, most by Toneva's."""
+    run("tests/noise.py", "flip", DIGITS / "MNIST.pt", tmp_path / "MNIST.pt", 0.2, 0)
+    shares = {}
+    for events in ("forgotten", "toneva"):
+        network = ("--dataset", "MNIST", "--model", "fcnet", "--epochs", 3, "--data", ".", *USUAL)
+        outputs = ("--scores", "forget.npy", "--correct", "correct.npy", "--out", "full.pt")
+        run("forget.py", *network, "--events", events, *outputs, cwd=tmp_path)
+        flags = ("--scores", "forget.npy", "--order", "high", "--ratio", 0.1, "--out", "high.npy")
+        run("select.py", *flags, cwd=tmp_path)
+        told = run("tests/noise.py", "count", "MNIST.pt", "high.npy", cwd=tmp_path)
+        shares[events] = float(told.split("flipped, ")[1].split()[0])
+    assert shares["toneva"] > 50 and shares["forgotten"] < 20
+
+
+# ------------------------------------------------------------------------------------------------ orders by errors
+
+
+select = runpy.run_path(str(ROOT / "select.py"))
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """LeNet's forget.npy, correct.npy, full.pt and errors.npy, and {el2n,ccs,craig}.npy, of a tenth."""
+    folder = tmp_path_factory.mktemp("scored")
+    network = ("--dataset", "MNIST", "--model", "lenet", "--epochs", 2, "--data", DIGITS, *USUAL)
+    outputs = ("--scores", "forget.npy", "--correct", "correct.npy", "--errors", "errors.npy", "--out", "full.pt")
+    run("forget.py", *network, *outputs, cwd=folder)
+    for order in ("el2n", "ccs", "craig"):
+        flags = ("--order", order, "--ratio", 0.1, "--seed", 4, "--out", f"{order}.npy")
+        run("select.py", "--scores", "errors.npy", *flags, cwd=folder)
+    return folder
+
+
+def random_errors(n=600, classes=5, seed=0):
+    """Errors of answers that a network might give, float32 [n, classes], and the labels."""
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(0, classes, n)
+    odds = np.exp(2 * draw.normal(size=(n, classes)))
+    return (odds / odds.sum(1, keepdims=True) - np.eye(classes)[labels]).astype(np.float32), labels
+
+
+def test_errors_are_those_of_the_network_that_is_left(scored):
+    errors = np.load(scored / "errors.npy")
+    assert errors.dtype == np.float32 and errors.shape == (4000, 10)
+    packed = torch.load(DIGITS / "MNIST.pt", weights_only=True)
+    net = textbook("lenet").double().eval()
+    net.load_state_dict(tensors(scored / "full.pt"))
+    with torch.no_grad():
+        answers = net((packed["train_images"].double() / 255 - 0.5) / 0.5).exp()
+    expected = (answers / answers.sum(1, keepdim=True)).numpy()
+    expected[np.arange(4000), packed["train_labels"].numpy()] -= 1
+    np.testing.assert_allclose(errors, expected, atol=1e-5)
+
+
+def test_errors_move_no_bit_of_the_scores(scored, tmp_path):
+    network = ("--dataset", "MNIST", "--model", "lenet", "--epochs", 2, "--data", DIGITS, *USUAL)
+    outputs = ("--scores", "forget.npy", "--correct", "correct.npy", "--out", "full.pt")
+    run("forget.py", *network, *outputs, cwd=tmp_path)
+    assert np.array_equal(np.load(tmp_path / "forget.npy"), np.load(scored / "forget.npy"))
+    ours, theirs = tensors(tmp_path / "full.pt"), tensors(scored / "full.pt")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_el2n_has_the_largest_norms(scored):
+    errors, chosen = np.load(scored / "errors.npy"), np.load(scored / "el2n.npy")
+    norms = [math.sqrt(math.fsum(float(x) ** 2 for x in row)) for row in errors]
+    assert len(set(chosen.tolist())) == 400
+    border = sorted(norms)[-400]
+    rest = set(range(4000)) - set(chosen.tolist())
+    assert min(norms[i] for i in chosen) > border - 1e-12 and max(norms[i] for i in rest) < border + 1e-12
+
+
+def published_budgets(num, bins):
+    """The rule of the CCS program: from the smallest stratum up, each gets the mean of what is left, or all it has."""
+    order, budgets = torch.argsort(torch.tensor(bins), stable=True).tolist(), [0] * len(bins)
+    for place, i in enumerate(order):
+        budgets[i] = min(bins[i], num // (len(bins) - place))
+        num -= budgets[i]
+    return budgets
+
+
+@pytest.mark.parametrize("ratio, cut", [(0.1, 0.3), (0.3, 0.3), (0.4, 0.5), (0.05, 0)])
+def test_ccs_has_the_published_budget_of_each_stratum(ratio, cut):
+    errors, _ = random_errors(3000)
+    chosen = select["select"](errors, "ccs", ratio, 1, cut=cut)
+    norms = np.array([math.sqrt(math.fsum(float(x) ** 2 for x in row)) for row in errors])
+    easy = sorted(range(3000), key=norms.__getitem__)[: 3000 - round(cut * 3000)]
+    low, high = norms[easy].min(), norms[easy].max() * 1.0001
+    step, strata = (high - low) / 50, []
+    for k in range(50):
+        strata.append([i for i in easy if low + k * step <= norms[i] < low + (k + 1) * step])
+    assert sum(map(len, strata)) == len(easy)
+    budgets = published_budgets(round(ratio * 3000), [len(stratum) for stratum in strata])
+    assert [len(set(stratum) & set(chosen.tolist())) for stratum in strata] == budgets
+    assert len(set(chosen.tolist())) == len(chosen) == round(ratio * 3000)
+    other = select["select"](errors, "ccs", ratio, 2, cut=cut)
+    assert len(set(chosen.tolist()) & set(other.tolist())) < len(chosen)  # drawn by the seed within a stratum
+
+
+def test_ccs_of_equal_errors_is_drawn(scored):
+    chosen = select["select"](np.zeros((100, 10), dtype=np.float32), "ccs", 0.2, 0)
+    assert len(set(chosen.tolist())) == 20 and chosen.max() > 25
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_craig_picks_as_the_naive_greedy_does_in_order(seed):
+    """Facility location: each pick is the one that leaves the class's errors nearest to their nearest chosen one."""
+    errors, labels = random_errors(300, 3, seed)
+    lots = np.random.default_rng(seed).permutation(300)
+    picks = select["greedy"](errors, labels, 0.15, lots).tolist()
+    naive, exact = [], errors.astype(np.float64).tolist()
+    for label in range(3):
+        members = [i for i in range(300) if labels[i] == label]
+        far = {(i, j): math.dist(exact[i], exact[j]) for i in members for j in members}
+        chosen = []
+        while len(naive) + len(chosen) < round(0.15 * sum(labels <= label)):
+            left = [i for i in members if i not in chosen]
+            chosen.append(min(left, key=lambda i: math.fsum(min(far[j, c] for c in [*chosen, i]) for j in members)))
+        naive += chosen
+    assert picks == naive and len(picks) == 45
+
+
+def test_craig_weights_count_the_samples_that_are_nearest(scored):
+    with open(scored / "craig.npy", "rb") as file:
+        subset, weights, steps = np.load(file), np.load(file), json.loads(file.read())
+    assert steps["select"]["order"] == "craig" and weights.dtype == subset.dtype == np.int64
+    errors = np.load(scored / "errors.npy").astype(np.float64)
+    labels = torch.load(DIGITS / "MNIST.pt", weights_only=True)["train_labels"].numpy()
+    sizes, chosen = np.bincount(labels), np.bincount(labels[subset])
+    assert chosen.sum() == 400 and abs(chosen - sizes / 10).max() <= 1
+    assert np.bincount(labels[subset], weights).tolist() == sizes.tolist()
+    counts = dict.fromkeys(subset.tolist(), 0)
+    for i in range(4000):
+        rivals = [j for j in counts if labels[j] == labels[i]]
+        counts[min(rivals, key=lambda j: math.dist(errors[i], errors[j]))] += 1
+    assert sum(abs(counts[i] - weight) for i, weight in zip(subset.tolist(), weights)) <= 2  # but for equal distances
+
+
+def test_select_refuses_errors_in_one_line(scored, tmp_path):
+    def line(order, source, *flags):
+        words = ("--order", order, "--scores", source, "--ratio", 0.1, *flags, "--out", tmp_path / "out.npy")
+        return refused("select.py", *words)
+
+    assert "[N, C]" in line("el2n", scored / "forget.npy")
+    assert "one number per sample" in line("low", scored / "errors.npy")
+    assert "--cut 0.95" in line("ccs", scored / "errors.npy", "--cut", 0.95)
+    np.save(tmp_path / "bare.npy", np.load(scored / "errors.npy"))
+    assert "labels" in line("craig", tmp_path / "bare.npy")
+    assert not (tmp_path / "out.npy").exists()
