@@ -55,7 +55,7 @@ def main():
         return
     wrong = labels != true
     for path in args.subsets:
-        subset, _ = load_subset(path)
+        subset, *_ = load_subset(path)
         if subset.min() < 0 or subset.max() >= len(wrong):
             fail(f"{path} holds indices outside 0 to {len(wrong) - 1}, the training set's")
         held = wrong[subset].sum()

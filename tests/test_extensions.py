@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+import train
 from conftest import DIGITS, ROOT, run, start
 from torch import nn
 from torch.nn.utils import prune as torch_prune
@@ -435,3 +436,79 @@ def test_select_refuses_errors_in_one_line(scored, tmp_path):
     np.save(tmp_path / "bare.npy", np.load(scored / "errors.npy"))
     assert "labels" in line("craig", tmp_path / "bare.npy")
     assert not (tmp_path / "out.npy").exists()
+
+
+# ------------------------------------------------------------------------- training on them, and on what was cut
+
+
+def test_weighted_loss_is_the_textbooks_in_float64(scored, tmp_path):
+    """An epoch on the coreset of CRAIG; a sample's loss counts by the number of samples that it stands for."""
+    network = ("--dataset", "MNIST", "--model", "lenet", "--seed", 3, "--epochs", 1, "--data", DIGITS, *USUAL)
+    run("train.py", *network, "--subset", scored / "craig.npy", "--out", tmp_path / "craig.pt")
+    with open(scored / "craig.npy", "rb") as file:
+        subset, weights = torch.from_numpy(np.load(file)), torch.from_numpy(np.load(file)).double()
+    packed = torch.load(DIGITS / "MNIST.pt", weights_only=True)
+    order = torch.from_numpy(np.random.default_rng([3, 1]).permutation(400))
+    trained = tensors(tmp_path / "craig.pt")
+    distance = {}
+    for weighted in (True, False):
+        torch.manual_seed(3)
+        net = textbook("lenet").double()
+        optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+        for part in order.split(64):
+            images = (packed["train_images"][subset[part]].double() / 255 - 0.5) / 0.5
+            losses = nn.CrossEntropyLoss(reduction="none")(net(images), packed["train_labels"][subset[part]])
+            optimizer.zero_grad()
+            (losses * (weights[part] / weights.mean() if weighted else 1)).mean().backward()
+            optimizer.step()
+        distance[weighted] = max((trained[name] - p).abs().max().item() for name, p in net.state_dict().items())
+    assert distance[True] < 1e-4 and distance[False] > 1e-3
+
+
+def test_share_above_one_is_several_passes(monkeypatch):
+    seen, data = [], train.load("MNIST", DIGITS)
+    args = train.argparse.Namespace(lr=1e-3, precision="fp32", batch_size=4000, seed=3, epochs=3, out="")
+    monkeypatch.setattr(train, "training_step", lambda *_: seen.append)
+    monkeypatch.setattr(train, "evaluate", lambda *_: (0.0, []))
+    subset = np.arange(0, 4000, 10)
+    train.fit(train.build("fcnet", "MNIST", 3), data, args, train.FIRST_TRAINING, subset, share=2.5)
+    draw = np.random.default_rng([3, 1])
+    passes = [subset[draw.permutation(400)].tolist() for _ in range(9)]
+    assert [order.tolist() for order in seen] == [sum(passes[k : k + 3], [])[:1000] for k in (0, 3, 6)]
+
+
+def test_long_training_has_the_steps_of_the_baseline(scored, tmp_path):
+    network = ("--dataset", "MNIST", "--model", "fcnet", "--epochs", 1, "--data", DIGITS, *USUAL)
+    run("train.py", *network, "--subset", scored / "el2n.npy", "--share", 10, "--out", tmp_path / "long.pt")
+    long = torch.load(tmp_path / "long.pt", weights_only=True)
+    assert long["args"]["train"]["samples"] == 4000 and long["args"]["train"]["share"] == 10
+    assert len(long["loss"]) == 1
+
+
+@pytest.mark.parametrize("model", ["lenet", "resnet18"])
+def test_cut_network_goes_on_as_any_other(nets, cifar, tmp_path, model):
+    data = cifar if model == "resnet18" else DIGITS
+    usual = ("--data", data, *USUAL)
+    prune(nets / f"{model}.pt", tmp_path / "cut.pt", "--ratio", 0.5, "--structure", "channels", data=data)
+    run("finetune.py", "--in", tmp_path / "cut.pt", "--epochs", 1, *usual, "--out", tmp_path / "tuned.pt")
+    cut, tuned = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("cut", "tuned"))
+    shapes = {name: tensor.shape for name, tensor in cut["model"].items()}
+    assert {name: tensor.shape for name, tensor in tuned["model"].items()} == shapes
+    assert tuned["accuracy"][0] == cut["accuracy"][0]  # what was read back answers as what was written
+    net = textbook(model).double().eval()
+    packed = torch.load(data / ("CIFAR100.pt" if model == "resnet18" else "MNIST.pt"), weights_only=True)
+    images = (packed["test_images"].double() / 255 - 0.5) / 0.5
+    right = torch.func.functional_call(net, double(tuned["model"]), images).argmax(1) == packed["test_labels"]
+    assert tuned["accuracy"][-1] == pytest.approx(100 * right.double().mean().item(), abs=0.2)
+    prune(tmp_path / "tuned.pt", tmp_path / "again.pt", "--ratio", 0.4, data=data)
+    again = tensors(tmp_path / "again.pt")
+    assert all((again[name] == 0).sum() == round(0.4 * again[name].numel()) for name in weights(again))
+
+
+@pytest.mark.parametrize("name", ["3.weight", "3.bias", "11.bias"])
+def test_a_cut_that_does_not_fit_is_refused(nets, tmp_path, name):
+    checkpoint = torch.load(nets / "lenet.pt", weights_only=True)
+    checkpoint["model"][name] = checkpoint["model"][name][:-1].clone()
+    torch.save(checkpoint, tmp_path / "odd.pt")
+    command = ("--in", tmp_path / "odd.pt", "--data", DIGITS, *USUAL, "--out", tmp_path / "out.pt")
+    assert "odd.pt is not a checkpoint" in refused("finetune.py", *command)
