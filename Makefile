@@ -1,14 +1,19 @@
 # Every cell of the paper's tables is a file, and every file is a target of its own:
 #
 #   runs/PROTOCOL/DATASET/MODEL/seedK/
-#       forget.npy  correct.npy  full/dense.pt     forget.py
+#       forget.npy  correct.npy  errors.npy        forget.py, with full/dense.pt
 #       ORDER-RATIO/subset.npy                     select.py
 #       ORDER-RATIO/dense.pt                       train.py
 #       {full,ORDER-RATIO}/pRATIO/pruned.pt        prune.py
 #       {full,ORDER-RATIO}/pRATIO/finetuned.pt     finetune.py
 #
-# ORDER is low, high or random. Two controls in its place know no scores and have no subset.npy: matched-RATIO trains on
-# all data for as many steps as a coreset of that ratio, and none (without -RATIO) keeps the initial weights.
+# ORDER is low, high, random, el2n, ccs or craig. Controls in its place know no scores: long-RATIO trains on a random
+# coreset for as many steps as the baseline; matched-RATIO, without a subset.npy, on all data for as many steps as a
+# coreset of that ratio; and none (without -RATIO) keeps the initial weights.
+#
+# A prune RATIO may be followed by the way of pruning: p0.8-live, p0.8-global, p0.8-random, p0.8-channels; p0.8-rewound
+# and p0.8-reinitialised give the mask to the initial weights of this seed and of seed 100K; p0.8-5x prunes and
+# fine-tunes in five rounds of a fifth of the epochs.
 
 # ------------------------------------------------------------------------------------------------- the knobs
 
@@ -26,7 +31,9 @@ FORMAT       = text
 # More flags for every step that trains, such as FLAGS="--lr 3e-4". The path of a result does not tell them,
 # so give such results a folder of their own: RUNS=runs/lr3e-4. Another EPOCHS than 10 has one already.
 FLAGS        =
-RUNS         = runs$(if $(filter-out 10,$(EPOCHS)),/epochs$(EPOCHS))
+RUNS         = runs$(if $(filter-out 10,$(EPOCHS)),/epochs$(EPOCHS))$(if $(tuned),/tune$(TUNE_EPOCHS))
+TUNE_EPOCHS  = $(EPOCHS)
+tuned        = $(filter-out $(EPOCHS),$(TUNE_EPOCHS))
 
 # The project's own environment; make PYTHON=python3 ... uses the caller's interpreter and installs nothing.
 VENV         = .venv
@@ -45,21 +52,23 @@ MAKEFLAGS   += -j$(if $(wildcard /dev/nvidia[0-9]*),1,$(shell env -u OMP_NUM_THR
 endif
 
 # PROTOCOL is `paper`, `released`, or some of the departures of the authors' program from the paper's text, joined by +
-# in this order: frozen, frozen+regrown, ... `released` departs in all of them, `paper` in none.
+# in this order: frozen, frozen+regrown, ... `released` departs in all of them, `paper` in none. `toneva`, before them
+# all, counts forgetting as Toneva et al. do.
 DEPARTURES   = shuffled flipped frozen indexed regrown
 PROTOCOLS    = paper $(DEPARTURES) released
 
 # What a path would take for something else is refused before any step runs.
 space       := $() $()
-known        = low high random matched none
+known        = low high random el2n ccs craig long matched none
+ways         = live global random channels rewound reinitialised 5x
 one          = $(if $(filter 1,$(words $($(1)))),,$(error $(1)="$($(1))" must be one word))
 some         = $(if $(strip $($(1))),,$(error $(1) is empty))
 each         = $(foreach w,$(shell printf '%s\n' $($(1)) | grep -vxE '$(2)'),$(error $(1): $w is not $(3)))
 check        = $(foreach k,EPOCHS DATASET MODEL DATA RUNS,$(call one,$k)) \
                $(foreach k,SEEDS DATA_RATIOS PRUNE_RATIOS,$(call some,$k)) \
                $(call each,DATA_RATIOS,1|0\.[0-9]*[1-9],a ratio above 0 and at most 1 such as 0.1) \
-               $(call each,PRUNE_RATIOS,0|0\.[0-9]*[1-9],a ratio at least 0 and below 1 such as 0.8) \
-               $(foreach k,SEEDS EPOCHS,$(call each,$k,0|[1-9][0-9]*,a whole number)) \
+               $(call each,PRUNE_RATIOS,(0|0\.[0-9]*[1-9])(-($(subst $(space),|,$(ways))))?,a ratio at least 0 and below 1 such as 0.8) \
+               $(foreach k,SEEDS EPOCHS TUNE_EPOCHS,$(call each,$k,0|[1-9][0-9]*,a whole number)) \
                $(call each,ORDERS,$(subst $(space),|,$(known)),one of $(known))
 
 # --------------------------------------------------------------------------------------------------- targets
@@ -77,14 +86,14 @@ subset = $(foreach s,$(seeds),$(foreach c,$(filter-out full none matched-%,$(set
 every  = $(scores) $(subset) $(dense) $(cells:finetuned.pt=pruned.pt) $(cells)
 files  = $(every)
 ablate = $(foreach PROTOCOL,$(PROTOCOLS),$(cells))
-report = $(PYTHON) report.py table --format $(FORMAT) --asked="--epochs $(strip $(EPOCHS) $(FLAGS))"
+report = $(PYTHON) report.py table --format $(FORMAT) --asked="--epochs $(strip $(EPOCHS) $(if $(tuned),--tune-epochs $(tuned)) $(FLAGS))"
 drawn  = $(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)
 jobs   = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
 status = $(PYTHON) tests/status.py --jobs $(jobs) --epochs $(EPOCHS) --threads $(THREADS)
 own    = $(filter $(VENV)/bin/python,$(PYTHON))
 venv   = $(own:%/bin/python=%/ready)
 tools  = $(own:%/bin/python=%/tools)
-knobs  = PROTOCOL PROTOCOLS DATASET MODEL DATA_RATIOS PRUNE_RATIOS ORDERS SEEDS EPOCHS DATA FLAGS RUNS FORMAT PYTHON RUN
+knobs  = PROTOCOL PROTOCOLS DATASET MODEL DATA_RATIOS PRUNE_RATIOS ORDERS SEEDS EPOCHS TUNE_EPOCHS DATA FLAGS RUNS FORMAT PYTHON RUN
 grids  = grid-fcnet-mnist grid-lenet-mnist grid-resnet18-cifar10 grid-resnet18-cifar100 grid-resnet50-cifar10
 
 .PHONY: help smoke test lowest fuzz bench table table1 $(grids) figures ablation verify status results
@@ -163,39 +172,60 @@ network  = --dataset $(word 2,$(field)) --model $(word 3,$(field))
 seed     = --seed $(patsubst seed%,%,$(word 4,$(field)))
 set      = $(word 5,$(field))
 name     = $(firstword $(subst -, ,$(set)))
-order    = --order $(name) --ratio $(set:$(name)-%=%)
-prune    = --ratio $(patsubst p%,%,$(word 6,$(field)))
-epochs   = --epochs $(if $(filter none/dense.pt,$(set)/$(@F)),0,$(EPOCHS))
+scored   = $(if $(filter el2n-% ccs-% craig-%,$(*F)),errors,forget)
+order    = --order $(name:long=random) --ratio $(set:$(name)-%=%)
+pruning  = $(subst -, ,$(patsubst p%,%,$(word 6,$(field))))
+way      = $(word 2,$(pruning))
+prune    = --ratio $(firstword $(pruning))$(if $(way),$(or $(way-$(way)),$(error no way of pruning $(way): $(ways))))
+way-live     = $() --scope live
+way-global   = $() --scope global
+way-random   = $() --criterion random $(seed)
+way-channels = $() --structure channels
+way-rewound  = $() --start $(word 2,$+)
+way-reinitialised = $(way-rewound)
+initial  = $(if $(filter %-rewound,$*),$(RUNS)/$(dir $(*D))none/dense.pt) \
+           $(if $(filter %-reinitialised,$*),$(RUNS)/$(subst /seed,/seed100,$(dir $(*D)))none/dense.pt)
+epochs   = --epochs $(if $(filter none/dense.pt,$(set)/$(@F)),0,$(if $(filter finetuned%,$(@F)),$(TUNE_EPOCHS),$(EPOCHS)))
 train    = $(strip $(seed) $(epochs) $(FLAGS))
-samples  = $(if $(filter matched-%,$(set)),--share $(set:matched-%=%) ,$(if $<,--subset $< ))
+longer   = --share $(shell awk 'BEGIN { print 1 / $(set:long-%=%) }') $()
+samples  = $(if $(filter matched-%,$(set)),--share $(set:matched-%=%) ,$(if $<,--subset $< $(if $(filter long-%,$(set)),$(longer))))
 chosen   = $(if $(filter none matched-%,$(*F)),,$(RUNS)/$*/subset.npy)
 run      = --data $(DATA) --threads $(THREADS)
 python   = $(strip $(RUN) $(PYTHON))
-valid    = paper released $(subst $(space),+,$(filter $(subst +, ,$(protocol)),$(DEPARTURES)))
+valid    = paper released $(subst $(space),+,$(filter $(subst +, ,$(protocol)),toneva $(DEPARTURES)))
 unknown  = $(error no protocol $(protocol): it is paper, released, or some of $(DEPARTURES), in this order, joined by +)
 departs  = $(if $(filter $(valid),$(protocol)),$(subst +, ,$(protocol)),$(unknown))
 depart   = $(if $(filter $(1) released,$(departs)),$(2),$(3))
-setting  = --events $(call depart,flipped,flipped,forgotten) --positions $(call depart,shuffled,shuffled,fixed) \
+setting  = --events $(if $(filter toneva,$(departs)),toneva,$(call depart,flipped,flipped,forgotten)) --positions $(call depart,shuffled,shuffled,fixed) \
            --batchnorm $(call depart,frozen,frozen,train)
 ties     = --ties $(call depart,indexed,index,lot)
 mask     = --mask $(call depart,regrown,release,hold)
 
-.PRECIOUS: $(addprefix $(RUNS)/%/,forget.npy correct.npy full/dense.pt subset.npy dense.pt pruned.pt finetuned.pt)
+.PRECIOUS: $(addprefix $(RUNS)/%/,forget.npy correct.npy errors.npy full/dense.pt subset.npy dense.pt pruned.pt finetuned.pt)
 
-$(RUNS)/%/forget.npy $(RUNS)/%/correct.npy $(RUNS)/%/full/dense.pt: | $$(venv)
-	$(python) forget.py $(network) $(train) $(setting) $(run) --scores $(RUNS)/$*/forget.npy --correct $(RUNS)/$*/correct.npy --out $(RUNS)/$*/full/dense.pt
+$(RUNS)/%/forget.npy $(RUNS)/%/correct.npy $(RUNS)/%/errors.npy $(RUNS)/%/full/dense.pt: | $$(venv)
+	$(python) forget.py $(network) $(train) $(setting) $(run) --scores $(RUNS)/$*/forget.npy --correct $(RUNS)/$*/correct.npy --errors $(RUNS)/$*/errors.npy --out $(RUNS)/$*/full/dense.pt
 
-$(RUNS)/%/subset.npy: $(RUNS)/$$(*D)/forget.npy | $$(venv)
+$(RUNS)/%/subset.npy: $(RUNS)/$$(*D)/$$(scored).npy | $$(venv)
 	$(PYTHON) select.py --scores $< $(order) $(ties) $(seed) --out $@
 
 $(RUNS)/%/dense.pt: $$(chosen) | $$(venv)
 	$(python) train.py $(network) $(samples)$(train) $(run) --out $@
 
-$(RUNS)/%/pruned.pt: $(RUNS)/$$(*D)/dense.pt | $$(venv)
+$(RUNS)/%/pruned.pt: $(RUNS)/$$(*D)/dense.pt $$(initial) | $$(venv)
 	$(python) prune.py --in $< $(prune) $(run) --out $@
 
 $(RUNS)/%/finetuned.pt: $(RUNS)/%/pruned.pt | $$(venv)
 	$(python) finetune.py --in $< $(mask) $(train) $(run) --out $@
+
+# Round i of 5 prunes at 1 - (1 - R)^(i / 5).
+define round
+$(python) prune.py --in $(word $(1),$< $(foreach k,1 2 3 4,$(@D)/finetuned-$k.pt)) --ratio $(shell awk 'BEGIN { print 1 - (1 - $(firstword $(pruning))) ^ ($(1) / 5) }') $(run) --out $(@D)/pruned$(patsubst -5,,-$(1)).pt
+$(python) finetune.py --in $(@D)/pruned$(patsubst -5,,-$(1)).pt $(mask) $(strip $(seed) --epochs $(shell expr $(TUNE_EPOCHS) / 5) $(FLAGS)) $(run) --out $(@D)/finetuned$(patsubst -5,,-$(1)).pt
+
+endef
+$(RUNS)/%-5x/pruned.pt $(RUNS)/%-5x/finetuned.pt: $(RUNS)/$$(*D)/dense.pt | $$(venv)
+	$(foreach i,1 2 3 4 5,$(call round,$i))
 
 # ----------------------------------------------------------------------------------------------- environment
 

@@ -10,12 +10,17 @@ that is never learned therefore scores 0, like one that is never forgotten. The 
 The defaults follow the paper's text. --events flipped --positions shuffled --batchnorm frozen do what the authors'
 released program did. --events toneva is the definition of Toneva et al. (2019, algorithm 1): counted when the sample
 is presented in training, and a never-learned sample gets the highest score, the number of epochs.
+
+--errors keeps what other orders of select.py go by: how far the network's answers are from the labels at the end.
 """
 
 import json
 
 import numpy as np
-from train import FIRST_TRAINING, POSITIONS, Parser, build, fit, flags, load, predict, replacing, save, say
+import torch
+import torch.nn.functional as F
+from train import FIRST_TRAINING, POSITIONS, Parser, autocast, build, fit, flags, load, pixels, predict, replacing
+from train import save, say, small_maps
 
 
 def score(predictions, correct, events):
@@ -31,6 +36,17 @@ def score(predictions, correct, events):
     if events == "toneva":
         scores[~correct.any(0)] = len(correct)
     return scores
+
+
+def errors(net, data, precision):
+    """softmax - one-hot of every training sample, float32 [N, classes], in eval mode.
+
+    That is the gradient of its loss in the last layer's outputs; its L2 norm is EL2N (Paul et al., 2021).
+    """
+    net.eval()
+    with small_maps(net), torch.inference_mode(), autocast(data.train_images.device, precision):
+        logits = torch.cat([net(pixels(part)).float() for part in data.train_images.split(500)])
+    return (logits.softmax(1) - F.one_hot(data.train_labels, logits.shape[1])).cpu().numpy()
 
 
 def main():
@@ -59,8 +75,9 @@ def main():
     parser.add_device_flags()
     parser.add_argument("--scores", required=True, metavar="OUT.npy", help="the scores to write, int64 [N]")
     parser.add_argument("--correct", required=True, metavar="OUT.npy", help="right or wrong, bool [epochs, N]")
+    parser.add_argument("--errors", metavar="OUT.npy", help="softmax - one-hot, float32 [N, classes] (default: none)")
     parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write: the baseline")
-    args = parser.start("scores", "correct", "out")
+    args = parser.start("scores", "correct", "errors", "out")
     if args.epochs == 0:
         parser.error("argument --epochs: scores need one epoch at least")
 
@@ -83,10 +100,12 @@ def main():
     steps = {"forget": flags(args, data)}
     with replacing(args.correct) as file:
         np.save(file, correct)
-    with replacing(args.scores) as file:  # the labels and the flags stand behind the scores; np.load reads the first
-        np.save(file, scores)
-        np.save(file, labels)
-        file.write(f"\n{json.dumps(steps)}\n".encode())
+    found = {args.errors: errors(net, data, args.precision)} if args.errors else {}
+    for path, array in (found | {args.scores: scores}).items():
+        with replacing(path) as file:  # the labels and the flags stand behind the array; np.load reads the first
+            np.save(file, array)
+            np.save(file, labels)
+            file.write(f"\n{json.dumps(steps)}\n".encode())
     save(args.out, net, steps, history)
     histogram = "  ".join(f"{s}: {n}" for s, n in enumerate(np.bincount(scores)) if n)
     never = int((~correct.any(0)).sum())

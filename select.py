@@ -5,11 +5,17 @@
 Forgetting scores are small integers and thousands of samples tie. Ties are broken by lot, drawn from the seed;
 --ties index takes the first in the file, from either end, as the authors' released program did. With one seed, a
 smaller coreset is part of a larger one of the same order.
+
+Three orders of others go by the errors that forget.py --errors writes, [N, C], in the place of scores:
+el2n   the largest L2 norms (Paul et al., 2021)
+ccs    without the --cut of largest norm, evenly from 50 strata of the others (Zheng et al., 2023)
+craig  class by class the samples nearest to all others, each with the number it stands for (Mirzasoleiman et al., 2020)
 """
 
 import argparse
 import contextlib
 import hashlib
+import heapq
 import io
 import json
 import os
@@ -19,28 +25,97 @@ from pathlib import Path
 
 import numpy as np
 
+ORDERS = ("high", "low", "random", "el2n", "ccs", "craig")  # the last three go by errors
 
-def select(scores, order, ratio, seed, ties="lot"):
+
+def select(scores, order, ratio, seed, ties="lot", cut=0.3, labels=None):
     """The M = round(ratio * N) indices of the coreset, int64 [M], ascending.
 
-    scores: [N]; order: "high", "low" or "random"; ties at the cut: "lot" draws from `seed`, "index" takes the first.
+    scores: [N], or for "el2n", "ccs" and "craig" errors [N, C]; order: of ORDERS; ties at the cut: "lot" draws from
+    `seed`, "index" takes the first; cut: the share that ccs leaves out; labels: int64 [N], for craig.
     """
     rng = np.random.default_rng([seed, 0])  # stream 0 of the seed; train.py says who draws from the others
     lots = rng.permutation(len(scores))
     by_chance = rng.permutation(len(scores))  # a draw of its own, so that random leans to neither low nor high
-    if ties == "index":
-        lots = np.arange(len(scores)) * (-1 if order == "high" else 1)
-    by_score = np.lexsort((lots, scores))
     m = round(ratio * len(scores))
-    chosen = {"low": by_score[:m], "high": by_score[len(scores) - m :], "random": by_chance[:m]}[order]
+    if order == "craig":
+        return np.sort(greedy(scores, labels, ratio, lots))
+    if scores.ndim == 2:
+        scores = norms(scores)
+    if ties == "index":
+        lots = np.arange(len(scores)) * (-1 if order in ("high", "el2n") else 1)
+    by_score = np.lexsort((lots, scores))
+    if order == "ccs":
+        return np.sort(cover(by_score[: len(scores) - round(cut * len(scores))], scores, m, lots))
+    highest = by_score[len(scores) - m :]
+    chosen = {"low": by_score[:m], "high": highest, "el2n": highest, "random": by_chance[:m]}[order]
     return np.sort(chosen)
+
+
+def norms(errors):
+    """The L2 norm of each row, float64 [N]."""
+    errors = errors.astype(np.float64, copy=False)
+    return np.sqrt(np.einsum("ij,ij->i", errors, errors))
+
+
+def cover(candidates, scores, m, lots, strata=50):
+    """m of the candidates, drawn evenly from strata of equal width in score; what a small stratum lacks, others give.
+
+    The smallest stratum comes first, and each gives an equal share of what is missing, or all it has.
+    """
+    inside = scores[candidates]
+    width = (inside.max() * 1.0001 - inside.min()) / strata  # the largest score lies within the last one
+    stratum = ((inside - inside.min()) / (width or 1)).astype(int)
+    chosen = []
+    for done, k in enumerate(np.argsort(np.bincount(stratum, minlength=strata), kind="stable")):
+        members = candidates[stratum == k]
+        chosen += sorted(members, key=lots.__getitem__)[: (m - len(chosen)) // (strata - done)]
+    return np.array(chosen)
+
+
+def greedy(errors, labels, ratio, lots):
+    """In each class the share `ratio` that brings all its errors nearest to a chosen one, greedily: int64, as chosen.
+
+    Lazily: what a sample would gain only falls with every choice, so most need not be computed again.
+    """
+    chosen, ends = [], np.rint(ratio * np.cumsum(np.bincount(labels))).astype(int)
+    for label, end in enumerate(ends):
+        members = np.flatnonzero(labels == label)
+        members = members[np.argsort(lots[members])]
+        class_errors = errors[members].astype(np.float64)
+
+        def distances(i):
+            return norms(class_errors - class_errors[i])
+
+        nearest = np.full(len(members), 1 + 2 * norms(class_errors).max(initial=0))  # farther than any two are apart
+        heap = [(-np.maximum(nearest - distances(i), 0).sum(), i) for i in range(len(members))]
+        heapq.heapify(heap)
+        while len(chosen) < end:
+            _, i = heapq.heappop(heap)
+            gain = np.maximum(nearest - distances(i), 0).sum()
+            if heap and (-gain, i) > heap[0]:
+                heapq.heappush(heap, (-gain, i))
+            else:
+                chosen.append(members[i])
+                nearest = np.minimum(nearest, distances(i))
+    return np.array(chosen, dtype=np.int64)
+
+
+def represented(errors, labels, subset):
+    """How many samples of its class each of the subset is nearest to, by errors: int64 [M]."""
+    counts = np.zeros(len(labels), dtype=np.int64)
+    for label in np.unique(labels[subset]):
+        chosen = subset[labels[subset] == label]
+        for error in errors[labels == label].astype(np.float64):
+            counts[chosen[norms(errors[chosen] - error).argmin()]] += 1
+    return counts[subset]
 
 
 def describe(scores, subset, order, ratio, seed, ties, labels=None, correct=None):
     """One line on the coreset: size, scores, ties at the cut, what the other end shares, classes, never-learned."""
     inside = scores[subset]
     line = f"{len(subset)} of {len(scores)} samples  scores {inside.min():g} to {inside.max():g}"
-    if order != "random":
+    if order in ("low", "high", "el2n"):
         cut = inside.max() if order == "low" else inside.min()
         line += f"  {(inside == cut).sum()} of the {(scores == cut).sum()} that score {cut:g}, by {ties}"
         other = "high" if order == "low" else "low"
@@ -75,22 +150,24 @@ def read(path, kinds):
     return array, file
 
 
-def load_scores(path):
-    """Scores [N], labels int64 [N] or None, and the flags that made them, from what forget.py wrote."""
+def load_scores(path, ndim=1):
+    """Scores [N] (or errors [N, C]), labels int64 [N] or None, and the flags that made them, from forget.py's file."""
     scores, rest = read(path, "iuf")
     labels, steps = None, {}
     try:
         if rest.read(1):
             rest.seek(-1, 1)
             labels, steps = np.lib.format.read_array(rest), json.loads(rest.read())
-            if labels.dtype != np.int64 or labels.shape != scores.shape or not 0 <= labels.min() <= labels.max() < 1000:
+            fits = labels.dtype == np.int64 and labels.shape == scores.shape[:1]
+            if not fits or not 0 <= labels.min() <= labels.max() < 1000:
                 raise ValueError("its labels are not one class per sample")
             if not isinstance(steps["forget"], dict):
                 raise ValueError("its flags are none")
     except Exception as error:
         fail(f"{path} has scores and something else than forget.py writes behind them ({error})")
-    if scores.ndim != 1:
-        fail(f"{path} must hold one number per sample [N], not {scores.dtype} {list(scores.shape)}")
+    if scores.ndim != ndim:
+        of = "one number per sample [N]" if ndim == 1 else "errors [N, C], as forget.py --errors writes them"
+        fail(f"{path} must hold {of}, not {scores.dtype} {list(scores.shape)}")
     return scores, labels, steps
 
 
@@ -102,8 +179,8 @@ def load_correct(path, scores, steps):
     return correct if correct.shape == (steps["forget"].get("epochs"), len(scores)) else None
 
 
-def write(path, subset, steps):
-    """The .npy appears whole or not at all; the flags stand behind the array, where np.load does not look."""
+def write(path, subset, steps, weights=None):
+    """The .npy appears whole or not at all; weights and flags stand behind the array, where np.load does not look."""
     target = Path(os.path.realpath(path))
     partial = Path(f"{target}.{platform.node()}.{os.getpid()}.tmp")
     try:
@@ -112,6 +189,8 @@ def write(path, subset, steps):
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
             np.save(file, subset)
+            if weights is not None:
+                np.save(file, weights)
             file.write(f"\n{json.dumps(steps)}\n".encode())
             file.flush()
             os.fsync(file.fileno())
@@ -138,8 +217,8 @@ def number(kind, holds, words):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.error = lambda message: fail(f"{message} (see --help)", 2)
-    parser.add_argument("--scores", required=True, metavar="IN.npy", help="one score per training sample, [N]")
-    parser.add_argument("--order", required=True, choices=["high", "low", "random"], help="which scores to keep")
+    parser.add_argument("--scores", required=True, metavar="IN.npy", help="a score per training sample, [N], or errors")
+    parser.add_argument("--order", required=True, choices=ORDERS, help="which samples to keep")
     ratio = number(float, lambda ratio: 0 < ratio <= 1, "above 0 and at most 1")
     parser.add_argument("--ratio", required=True, type=ratio, help="share of the training set, 0 < R <= 1")
     parser.add_argument(
@@ -147,19 +226,29 @@ def main():
     )
     seed = number(int, lambda seed: 0 <= seed < 2**32, "a whole number from 0 to 2**32 - 1")
     parser.add_argument("--seed", type=seed, default=0, help="draws lots and random (default: %(default)s)")
+    share = number(float, lambda share: 0 <= share < 1, "at least 0 and below 1")
+    parser.add_argument("--cut", type=share, default=0.3, help="share that ccs leaves out (default: %(default)s)")
     parser.add_argument("--out", required=True, metavar="OUT.npy", help="the indices to write, int64 [M]")
     args = parser.parse_args()
 
-    scores, labels, steps = load_scores(args.scores)
+    by_errors = args.order in ORDERS[3:]
+    scores, labels, steps = load_scores(args.scores, 2 if by_errors else 1)
     correct = load_correct(Path(args.scores).with_name("correct.npy"), scores, steps)
     choice = {key: getattr(args, key) for key in ("order", "ratio", "seed", "ties")}
-    subset = select(scores, **choice)
+    if args.order == "craig" and labels is None:
+        fail(f"{args.scores} has no labels behind the errors, which craig needs; forget.py --errors writes them")
+    if args.order == "ccs" and round(args.ratio * len(scores)) > len(scores) - round(args.cut * len(scores)):
+        fail(f"--cut {args.cut:g} leaves less than --ratio {args.ratio:g} of the samples")
+    more = {"cut": args.cut} if args.order == "ccs" else {}
+    subset = select(scores, **choice, **more, labels=labels)
     if len(subset) == 0:
         fail(f"--ratio {args.ratio} of {len(scores)} samples is none")
     digest = {"scores": hashlib.sha256(scores).hexdigest()[:16]}
-    write(args.out, subset, steps | {"select": choice | digest})
+    weights = represented(scores, labels, subset) if args.order == "craig" else None
+    write(args.out, subset, steps | {"select": choice | more | digest}, weights)
     with contextlib.suppress(OSError):  # a reader that has gone: the coreset is written
-        line = describe(scores, subset, **choice, labels=labels, correct=correct)
+        told = norms(scores) if by_errors else scores
+        line = describe(told, subset, **choice, labels=labels, correct=correct)
         print(f"select   {args.order} {args.ratio:g}  {line}", flush=True)
 
 

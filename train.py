@@ -16,6 +16,7 @@ import importlib.metadata
 import io
 import itertools
 import json
+import math
 import os
 import pickle
 import platform
@@ -319,18 +320,20 @@ def evaluate(net, data, precision="fp32"):
 
 
 # Whatever is drawn comes from a stream of its own, numpy.random.default_rng([seed, stream]), save the initial weights:
-# torch.manual_seed(seed). Stream 0 is select.py's.
+# torch.manual_seed(seed). Stream 0 is select.py's, 4 is prune.py's.
 FIRST_TRAINING, FINE_TUNING, POSITIONS = 1, 2, 3
 
 
-def fit(net, data, args, stream, subset=None, share=1.0, hold=False, batchnorm="train", watch=None):
+def fit(net, data, args, stream, subset=None, share=1.0, hold=False, batchnorm="train", watch=None, weights=None):
     """Train `net` in place with a fresh Adam, args.epochs passes over the training set or its `subset` (int64 [M]).
 
     stream: FIRST_TRAINING or FINE_TUNING; of it and args.seed comes the order of the samples.
-    share: an epoch is only this share of the samples; the next one goes on where it stopped.
+    share: an epoch is only this share of the samples, and the next one goes on where it stopped; above 1 it is several
+    passes.
     hold: whether prunable weights that are zero stay zero.
     batchnorm: "train", or "frozen" to train in eval mode.
-    watch(logits): called after every epoch; what the network answered when it last saw each sample, float32 [N, classes].
+    watch(logits): called after every epoch with what the network answered when it last saw each sample, float32 [N, C].
+    weights: of the losses of the subset's samples, [M] (default: equal); their scale does not matter.
 
     Returns what a checkpoint keeps: {"accuracy": test accuracy in % before training and after each epoch,
     "class_accuracy": of the last epoch, "loss": mean training loss of each epoch, "seconds": of it all}. Exits with
@@ -351,11 +354,16 @@ def fit(net, data, args, stream, subset=None, share=1.0, hold=False, batchnorm="
         accuracy, by_class = evaluate(net, data, args.precision)
         history = {"accuracy": [accuracy], "class_accuracy": by_class, "loss": []}
         net.train(batchnorm == "train")
-        step = training_step(net, data, logits, args, hold)
+        if weights is not None:
+            means = torch.zeros(len(labels), dtype=torch.float64)
+            means[samples] = torch.from_numpy(weights / weights.mean())
+            weights = means.to(logits)
+        step = training_step(net, data, logits, args, hold, weights)
         for epoch in range(1, args.epochs + 1):
             net.train(batchnorm == "train")
             if len(queue) < size:
-                queue = samples[torch.from_numpy(shuffle.permutation(len(samples)))]
+                passes = [shuffle.permutation(len(samples)) for _ in range(math.ceil(share))]
+                queue = samples[torch.from_numpy(np.concatenate(passes))]
             order, queue = queue[:size].to(labels.device), queue[size:]
             for i, batch in enumerate(order.split(args.batch_size)):
                 step(batch)
@@ -382,7 +390,7 @@ def fit(net, data, args, stream, subset=None, share=1.0, hold=False, batchnorm="
     return history | {"seconds": time.perf_counter() - start}
 
 
-def training_step(net, data, logits, args, hold):
+def training_step(net, data, logits, args, hold, weights=None):
     """step(batch) trains on the samples int64 [B] and writes what the network answered into their rows of `logits`.
 
     Nothing in it waits for the device: loss and accuracy of an epoch are worked out from the logits at its end.
@@ -396,7 +404,11 @@ def training_step(net, data, logits, args, hold):
         with autocast(logits.device, args.precision):
             output = net(pixels(data.train_images.index_select(0, batch), logits.dtype)).to(logits.dtype)
         optimizer.zero_grad()
-        F.cross_entropy(output, data.train_labels.index_select(0, batch)).backward()
+        labels = data.train_labels.index_select(0, batch)
+        if weights is None:
+            F.cross_entropy(output, labels).backward()
+        else:
+            (F.cross_entropy(output, labels, reduction="none") * weights.index_select(0, batch)).mean().backward()
         optimizer.step()
         with torch.no_grad():
             logits.index_copy_(0, batch, output)
@@ -541,7 +553,13 @@ def restore(path, args):
     try:
         origin = checkpoint["args"].get("train") or checkpoint["args"]["forget"]
         net = build(origin["model"], origin["dataset"], origin["seed"])
+        for name, tensor in net.state_dict(keep_vars=True).items():  # prune.py --structure channels leaves smaller ones
+            tensor.data = tensor.data.new_empty(checkpoint["model"][name].shape)
         net.load_state_dict(checkpoint["model"])
+        classes, shape, *_ = DATASETS[origin["dataset"]]
+        with torch.inference_mode():
+            if net.eval()(torch.zeros(2, *shape)).shape != (2, classes):
+                raise ValueError("its layers do not fit")
         if not all(tensor.isfinite().all() for tensor in net.state_dict().values()):
             raise ValueError("it has a weight that is not finite")
         digest = origin["data"]
@@ -554,10 +572,16 @@ def restore(path, args):
 
 
 def load_subset(path):
-    """The indices in `path`, int64 [M], and the flags of the steps that chose them ({} if the file tells none)."""
+    """The indices in `path`, int64 [M], the flags of the steps that chose them, and weights, [M]; {} and None if it has
+    none.
+    """
     try:
         file = contents(path)
-        subset, steps = np.lib.format.read_array(file), json.loads(file.read() or "{}")
+        subset = np.lib.format.read_array(file)
+        weights = np.lib.format.read_array(file) if file.getvalue().startswith(b"\x93NUMPY", file.tell()) else None
+        steps = json.loads(file.read() or "{}")
+        if weights is not None and (weights.shape != subset.shape or not 0 <= weights.min() < weights.sum() < 2**31):
+            raise ValueError("the weights behind the array are not one per sample")
         if not isinstance(steps, dict) or not all(isinstance(flags, dict) for flags in steps.values()):
             raise ValueError("what follows the array are not the flags of steps")
     except Exception as error:
@@ -566,7 +590,7 @@ def load_subset(path):
         fail(f"{path} must hold integers [M], not {subset.dtype} {list(subset.shape)}")
     if len(subset) == 0 or len(np.unique(subset)) < len(subset):
         fail(f"{path} is empty" if len(subset) == 0 else f"{path} names a sample more than once")
-    return subset.astype(np.int64), steps
+    return subset.astype(np.int64), steps, weights
 
 
 # --------------------------------------------------------------------------------------------------- command line
@@ -685,7 +709,7 @@ def claim(paths):
 
 def flags(args, data):
     """What a checkpoint says of one step: its flags, less the paths, and the facts of its data."""
-    paths = ("data", "out", "in", "subset", "scores", "correct")
+    paths = ("data", "out", "in", "subset", "scores", "correct", "errors")
     return {k: str(v) if k == "device" else v for k, v in vars(args).items() if k not in paths} | data.facts
 
 
@@ -693,21 +717,21 @@ def main():
     parser = Parser(__doc__)
     parser.add_network_flags()
     parser.add_argument("--subset", metavar="IN.npy", help="train on these samples, int64 [M] (default: on all)")
-    share = number(float, lambda share: 0 < share <= 1, "above 0 and at most 1")
-    parser.add_argument("--share", type=share, default=1.0, help="share of the samples in an epoch (default: all)")
+    share = number(float, lambda share: 0 < share <= 1000, "above 0 and at most 1000")
+    parser.add_argument("--share", type=share, default=1.0, help="passes over the samples in an epoch (default: 1)")
     parser.add_training_flags()
     parser.add_device_flags()
     parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write")
     args = parser.start("out")
 
-    subset, earlier = load_subset(args.subset) if args.subset else (None, {})
+    subset, earlier, weights = load_subset(args.subset) if args.subset else (None, {}, None)
     net = build(args.model, args.dataset, args.seed).to(args.device)
     data = load(args.dataset, args.data, args.device)
     if subset is not None and (subset.min() < 0 or subset.max() >= len(data.train_labels)):
         fail(f"{args.subset} holds indices outside 0 to {len(data.train_labels) - 1}, the training set's")
     if "forget" in earlier and earlier["forget"].get("data") != data.facts["data"]:
         fail(f"{args.subset} was chosen from other data than {args.data}/{args.dataset}.pt; score and select again")
-    history = fit(net, data, args, FIRST_TRAINING, subset, args.share)
+    history = fit(net, data, args, FIRST_TRAINING, subset, args.share, weights=weights)
     facts = {"samples": round(args.share * (len(data.train_labels) if subset is None else len(subset)))}
     if subset is not None:
         facts["subset"] = hashlib.sha256(subset).hexdigest()[:16]

@@ -34,6 +34,7 @@ def step(path, epochs):
     if name == "dense.pt" and chosen == "full":
         return None
     share = float(chosen.partition("-")[2] or 0) if name == "dense.pt" else name == "finetuned.pt"
+    share = 1 if (name, chosen[:5]) == ("dense.pt", "long-") else share
     return SCRIPTS[name], dataset, model, share * size
 
 

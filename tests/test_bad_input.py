@@ -29,7 +29,7 @@ CASES = {  # name: command, words that the one line has
     "data ratio above 1": (SELECT.replace("0.1", "1.1"), "--ratio at most 1"),
     "data ratio NaN": (SELECT.replace("0.1", "nan"), "--ratio nan"),
     "share of none": (TRAIN + " --share 1e-9", "--share 4000 samples is none"),
-    "share above 1": (TRAIN + " --share 2", "--share at most 1"),
+    "share without end": (TRAIN + " --share inf", "--share at most 1000"),
     "data ratio of none": (SELECT.replace("0.1", "0.00001"), "--ratio 4000 samples is none"),
     "prune ratio 1": (PRUNE.replace("0.5", "1"), "--ratio below 1"),
     "prune ratio below 0": (PRUNE.replace("--ratio 0.5", "--ratio=-0.1"), "--ratio at least 0"),

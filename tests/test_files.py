@@ -36,7 +36,8 @@ def test_make_n_of_a_cell_prints_what_a_person_would_type():
         line.replace("PYTHON", PYTHON).replace("runs/", "runs/new/")
         for line in (
             f"PYTHON forget.py {network} {usual} --events forgotten --positions fixed --batchnorm train {where} "
-            f"--scores {seed}/forget.npy --correct {seed}/correct.npy --out {seed}/full/dense.pt",
+            f"--scores {seed}/forget.npy --correct {seed}/correct.npy --errors {seed}/errors.npy "
+            f"--out {seed}/full/dense.pt",
             f"PYTHON select.py --scores {seed}/forget.npy --order low --ratio 0.1 --ties lot --seed 3 "
             f"--out {low}/subset.npy",
             f"PYTHON train.py {network} --subset {low}/subset.npy {usual} {where} --out {low}/dense.pt",
