@@ -559,7 +559,8 @@ def load_subset(path):
     try:
         file = contents(path)
         subset, steps = np.lib.format.read_array(file), json.loads(file.read() or "{}")
-        if not isinstance(steps, dict) or not all(isinstance(flags, dict) for flags in steps.values()):
+        nested = [value for flags in steps.values() for value in flags.values() if isinstance(value, (dict, list))]
+        if nested or not set(steps) <= {"forget", "select"}:
             raise ValueError("what follows the array are not the flags of steps")
     except Exception as error:
         fail(f"cannot read the subset {path} ({first_line(error)})")
