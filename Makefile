@@ -145,7 +145,7 @@ verify: $$(cells)  ## recompute what the files of the table claim
 	@$(PYTHON) tests/audit.py verify --data $(DATA) --threads $(THREADS) $(files)
 
 made   = $(patsubst %.csv,%,$(wildcard $(RESULTS)/*.csv))
-plain  = $(filter-out %-ablation %-grid-paper %-grid-released,$(made))
+plain  = $(foreach f,$(made),$(if $(findstring -ablation,$f)$(findstring -grid,$f),,$f))
 results: $(made:%=%.md) $(plain:%=%-figure1.svg) $(plain:%=%-figure2.svg)  ## the tables and figures of tests/results
 $(RESULTS)/%.md: $(RESULTS)/%.csv | $$(venv)
 	$(PYTHON) report.py table $< --format markdown --out $@
@@ -156,6 +156,10 @@ $(RESULTS)/%-figure2.svg: $(RESULTS)/%.csv | $$(tools)
 
 test: $$(tools)  ## the test suite (with your own PYTHON it needs pytest, pytest-xdist, scipy and matplotlib)
 	$(PYTHON) -m pytest -q -rs -n 2 --dist worksteal tests
+
+fuzz: | $$(tools)  ## damaged files by the ten thousand, and kill -9 under make: hours
+	$(PYTHON) tests/fuzz.py files --count 10000
+	$(PYTHON) tests/fuzz.py kills --count 20
 
 lowest:  ## the test suite with the lowest versions of the packages
 	@$(MAKE) test VENV=.venv-lowest PACKAGES="torch==2.4.0 torchvision==0.19.0 numpy==1.26.4"

@@ -572,9 +572,7 @@ def restore(path, args):
 
 
 def load_subset(path):
-    """The indices in `path`, int64 [M], the flags of the steps that chose them, and weights, [M]; {} and None if it has
-    none.
-    """
+    """The indices in `path`, int64 [M], the flags of the steps that chose them (or {}), and weights, [M] (or None)."""
     try:
         file = contents(path)
         subset = np.lib.format.read_array(file)
@@ -582,7 +580,8 @@ def load_subset(path):
         steps = json.loads(file.read() or "{}")
         if weights is not None and (weights.shape != subset.shape or not 0 <= weights.min() < weights.sum() < 2**31):
             raise ValueError("the weights behind the array are not one per sample")
-        if not isinstance(steps, dict) or not all(isinstance(flags, dict) for flags in steps.values()):
+        nested = [value for flags in steps.values() for value in flags.values() if isinstance(value, (dict, list))]
+        if nested or not set(steps) <= {"forget", "select"}:
             raise ValueError("what follows the array are not the flags of steps")
     except Exception as error:
         fail(f"cannot read the subset {path} ({first_line(error)})")

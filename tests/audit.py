@@ -134,7 +134,7 @@ def verify_scores(path, data, known):
 
 def verify_subset(path, known):
     """(verdict, why) on a subset, selected again from the scores that it names."""
-    subset, steps = load_subset(path)
+    subset, steps, _ = load_subset(path)
     choice = {key: value for key, value in steps["select"].items() if key != "scores"}
     if "forget" not in steps or choice["order"] not in ("low", "high", "random"):
         return "SKIPPED", "it was not chosen by the scores of forget.py alone"

@@ -65,7 +65,7 @@ CASES = {  # name: command, words that the one line has
     "checkpoint missing": (TUNE.replace("{chain}/pruned", "nowhere"), "nowhere.pt"),
     "checkpoint of other data": (TUNE.replace("{digits}", "other"), "pruned.pt other data"),
     "report of a checkpoint not fine-tuned": (REPORT.replace("hold", "dense"), "dense.pt finetune.py"),
-    "report of a cell with two results": (REPORT.replace("hold.pt", "hold.pt better.pt"), "hold.pt better.pt same cell"),
+    "report of a cell with two results": (REPORT.replace("hold.pt", "hold.pt better.pt"), "hold.pt better.pt one cell"),
     "report of no table": (REPORT.replace("table", "chair"), "chair"),
     "data truncated": (TRAIN.replace("{digits}", "cut"), "cut/MNIST.pt"),
     "data of floats": (TRAIN.replace("{digits}", "float"), "float/MNIST.pt uint8"),

@@ -1,0 +1,134 @@
+"""RUN on a real Slurm of one node, started by hand: the bits of a local run, and an interrupt that cancels all steps."""
+
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import DIGITS, clean_environment, make, run, start
+from fuzz import result
+
+NEEDED = ("munged", "slurmctld", "slurmd", "srun", "squeue", "scancel")
+FOUND = {name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") for name in NEEDED}
+pytestmark = [
+    pytest.mark.skipif(None in FOUND.values(), reason="no Slurm here: apt-get install slurm-wlm munge"),
+    pytest.mark.skipif(getpass.getuser() != "root", reason="slurmd must be started by root"),
+]
+SRUN = "srun -X -n1 -c1 --mem=1G"  # -X: one interrupt ends a step
+
+CONFIGURATION = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE
+SlurmUser=root
+SlurmctldPort={controller_port}
+SlurmdPort={node_port}
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+AuthInfo=socket={folder}/munge
+ProctrackType=proctrack/pgid
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+SlurmdParameters=config_overrides
+MpiDefault=none
+ReturnToService=2
+KillWait=2
+"""
+
+
+def daemon(name, ready, environment):
+    """A daemon in the foreground, once its log has the word `ready`."""
+    process = subprocess.Popen([FOUND[name], "-D"], stderr=subprocess.PIPE, text=True, env=environment)
+    log = []
+    for line in process.stderr:
+        log.append(line)
+        if ready in line:
+            return process
+    raise RuntimeError(f"{name} did not start: {''.join(log)}")
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    """The environment in which srun finds a Slurm of one node with two processors."""
+    folder = tmp_path_factory.mktemp("slurm")
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        ports = {"controller_port": one.getsockname()[1], "node_port": other.getsockname()[1]}
+    host = socket.gethostname().split(".")[0]
+    (folder / "slurm.conf").write_text(CONFIGURATION.format(host=host, folder=folder, **ports))
+    (folder / "key").write_bytes(os.urandom(1024))
+    (folder / "key").chmod(0o600)
+    environment = clean_environment() | {"SLURM_CONF": str(folder / "slurm.conf")}
+    files = [f"--{name}-file={folder / name}" for name in ("key", "pid", "log", "seed")]
+    run(FOUND["munged"], "--force", f"--socket={folder / 'munge'}", *files)
+    daemons = []
+    try:
+        daemons.append(daemon("slurmctld", "Running as primary controller", environment))
+        daemons.append(daemon("slurmd", "slurmd started", environment))
+        run("srun", "-n1", "true", env=environment)  # waits until the node is there
+        yield environment
+    finally:
+        subprocess.run(["scancel", "--user=root"], env=environment)
+        for process in reversed(daemons):
+            process.terminate()
+            process.communicate()
+        run(FOUND["munged"], "--stop", f"--socket={folder / 'munge'}", f"--pid-file={folder / 'pid'}")
+    assert [line for line in processes() if str(folder) in line] == []
+
+
+def processes():
+    """The command line of every process."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(path.read_text().replace("\0", " "))
+        except OSError:  # it has ended
+            continue
+    return lines
+
+
+def test_steps_through_srun_have_the_bits_of_local_ones(slurm, tmp_path):
+    knobs = (f"DATA={DIGITS}", "DATA_RATIOS=0.1", "PRUNE_RATIOS=0.8", "ORDERS=low", "EPOCHS=1", "-j2", "table")
+    (tmp_path / "logged").write_text(f'#!/bin/sh\necho "$SLURM_JOB_ID $*" >> {tmp_path}/log\nexec "$@"\n')
+    (tmp_path / "logged").chmod(0o755)
+    make(f"RUNS={tmp_path / 'local'}", *knobs)
+    srun = (f"RUN={SRUN} {tmp_path / 'logged'}", f"SLURM_CONF={slurm['SLURM_CONF']}")
+    make(f"RUNS={tmp_path / 'slurm'}", *srun, *knobs)
+    local, there = (
+        {path.relative_to(tmp_path / name): result(path) for path in (tmp_path / name).rglob("*") if path.is_file()}
+        for name in ("local", "slurm")
+    )
+    assert local == there and len(local) == 9
+    steps = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+    assert len({job for job, *_ in steps}) == len(steps) == 6
+    assert {words[2] for words in steps} == {"forget.py", "train.py", "prune.py", "finetune.py"}
+
+
+def test_interrupted_make_cancels_its_steps(slurm, tmp_path):
+    """Two that run, and one that waits for a processor."""
+    knobs = (f"DATA={DIGITS}", "PRUNE_RATIOS=0.8", "ORDERS=none", "SEEDS=0 1 2", "EPOCHS=1000000", "-j3", "table")
+    words = ("make", f"PYTHON={sys.executable}", f"RUNS={tmp_path / 'runs'}", f"RUN={SRUN}", *knobs)
+    process = start(*words, env=slurm, start_new_session=True)
+    begun = set()
+    while len(begun) < 2:
+        assert (line := process.stdout.readline()), process.communicate()[1]
+        begun |= {line.split()[-1]} if "epoch 1/" in line else set()
+    assert sorted(run("squeue", "-h", "-o", "%T", env=slurm).split()) == ["PENDING", "RUNNING", "RUNNING"]
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+    process.communicate()
+    assert process.returncode != 0
+    assert run("squeue", "-h", "-t", "RUNNING,PENDING", env=slurm) == ""
+    assert [line for line in processes() if str(tmp_path) in line] == []
+    assert list(tmp_path.rglob("finetuned.pt")) == list(tmp_path.rglob("*.tmp")) == []
