@@ -33,7 +33,7 @@ def test_every_goal_and_knob_that_it_names_is_makes():
     for goal in re.findall(r"`make ([a-z][a-z0-9]*)`|^    make ([a-z][a-z0-9]*)", README, re.M):
         goal = "".join(goal)
         assert re.search(rf"^{goal}\b", told, re.M) or goal == "runs", goal
-    for knob in re.findall(r"\b([A-Z_]{4,})=", README):
+    for knob in set(re.findall(r"\b([A-Z_]{4,})=", README)) - {"CUDA_VISIBLE_DEVICES"}:
         assert f"{knob}=" in told, knob
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import os
 import re
 import shutil
 import sys
