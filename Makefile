@@ -131,10 +131,10 @@ ablation: files = $(foreach PROTOCOL,$(PROTOCOLS),$(every))
 ablation: $$(ablate) | plan-table  ## each departure of the authors' program alone, at one data ratio and one prune ratio
 	@$(report) $^
 
-figures: $$(cells) $$(scores) | $$(tools)  ## figures 1 and 2, heatmap and scores of the table, into its folder
+figures: $$(cells) $$(scores) | $$(tools)  ## figures 1 and 2 and the scores of the table, into its folder
 	$(PYTHON) report.py figure1 $(cells) --out $(drawn)/figure1.svg
 	$(PYTHON) report.py figure2 $(cells) --out $(drawn)/figure2.svg
-	$(PYTHON) tests/audit.py scores $(scores) --out $(drawn)/scores.svg
+	$(PYTHON) tests/audit.py scores --data $(DATA) $(scores) --out $(drawn)/scores.svg
 
 status: | $$(venv)  ## what of the table is done, what is next, and the hours left; runs nothing
 	@$(status) $(files)
