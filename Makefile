@@ -67,7 +67,7 @@ each         = $(foreach w,$(shell printf '%s\n' $($(1)) | grep -vxE '$(2)'),$(e
 check        = $(foreach k,EPOCHS DATASET MODEL DATA RUNS,$(call one,$k)) \
                $(foreach k,SEEDS DATA_RATIOS PRUNE_RATIOS,$(call some,$k)) \
                $(call each,DATA_RATIOS,1|0\.[0-9]*[1-9],a ratio above 0 and at most 1 such as 0.1) \
-               $(call each,PRUNE_RATIOS,(0|0\.[0-9]*[1-9])(-($(subst $(space),|,$(ways))))?,a ratio at least 0 and below 1 such as 0.8) \
+               $(call each,PRUNE_RATIOS,(0|0\.[0-9]*[1-9])(-($(subst $(space),|,$(ways))))?,a ratio from 0 to below 1 such as 0.8) \
                $(foreach k,SEEDS EPOCHS TUNE_EPOCHS,$(call each,$k,0|[1-9][0-9]*,a whole number)) \
                $(call each,ORDERS,$(subst $(space),|,$(known)),one of $(known))
 

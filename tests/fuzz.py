@@ -60,16 +60,15 @@ COMMANDS = {  # kind: the files that are mutated, and what reads them; "out" is 
     },
     "scores": {"forget.npy": ["select.py --scores forget.npy --order low --ratio 0.2 --out out.npy"]},
     "correct": {"correct.npy": ["select.py --scores forget.npy --order high --ratio 0.2 --out out.npy"]},
-    "subset": {
-        "low.npy": [f"train.py --dataset MNIST --model lenet --subset low.npy --epochs 1 {USUAL} --out out.pt"]
-    },
+    "subset": {"low.npy": [f"train.py --dataset MNIST --model lenet --subset low.npy --epochs 1 {USUAL} --out out.pt"]},
     "csv": {
         "cells.csv": [f"report.py {what} cells.csv --out out.txt" for what in ("table", "costs", "cells")]
         + [f"report.py table cells.csv --format {style} --out out.txt" for style in ("markdown", "latex")]
     },
 }
 ORIGINALS = [  # how the undamaged files are made
-    f"forget.py --dataset MNIST --model lenet --epochs 2 {USUAL} --scores forget.npy --correct correct.npy --out base.pt",
+    f"forget.py --dataset MNIST --model lenet --epochs 2 {USUAL} --scores forget.npy --correct correct.npy "
+    "--out base.pt",
     "select.py --scores forget.npy --order low --ratio 0.2 --out low.npy",
     f"train.py --dataset MNIST --model lenet --subset low.npy --epochs 2 {USUAL} --out dense.pt",
     f"prune.py --in dense.pt --ratio 0.5 {USUAL} --out pruned.pt",
@@ -96,16 +95,42 @@ def plain():
     """Values that a flag, a field or a number of a file should not be."""
     deep = functools.reduce(lambda inner, _: [inner], range(500), [])
     numbers = [-1, 0, 1, 3, 2**31, 2**63, 10**30, 10**400, -0.5, 0.1, 1e308, math.nan, math.inf, -math.inf]
-    texts = ["", " ", "x", "1", "nan", "\x1b[2J", "a\nb", "\0", "é±", "9" * 10_000, "resnet18", "CIFAR100", "../x", "low"]
+    texts = [
+        "",
+        " ",
+        "x",
+        "1",
+        "nan",
+        "\x1b[2J",
+        "a\nb",
+        "\0",
+        "é±",
+        "9" * 10_000,
+        "resnet18",
+        "CIFAR100",
+        "../x",
+        "low",
+    ]
     return [None, True, False, *numbers, *texts, [], {}, [[], {}], {"": 0}, {"seed": 1}, [math.nan] * 3, deep]
 
 
 def tensors():
     one = torch.zeros(1)
-    odd = [one.expand(10**6, 10**6), one.expand(4), torch.zeros(0), torch.zeros(()), torch.zeros(3, 0, 5), one.to("meta")]
+    odd = [
+        one.expand(10**6, 10**6),
+        one.expand(4),
+        torch.zeros(0),
+        torch.zeros(()),
+        torch.zeros(3, 0, 5),
+        one.to("meta"),
+    ]
     kinds = [torch.bool, torch.uint8, torch.int64, torch.float16, torch.bfloat16, torch.float64, torch.complex64]
     odd += [torch.zeros(4, dtype=kind) for kind in kinds] + [torch.eye(3).to_sparse(), torch.eye(3).to_sparse_csr()]
-    return odd + [torch.nn.Parameter(one), torch.full((4,), math.nan), torch.quantize_per_tensor(one, 0.1, 0, torch.qint8)]
+    return odd + [
+        torch.nn.Parameter(one),
+        torch.full((4,), math.nan),
+        torch.quantize_per_tensor(one, 0.1, 0, torch.qint8),
+    ]
 
 
 def pick(random, values):
@@ -113,7 +138,7 @@ def pick(random, values):
 
 
 def damage(random, content):
-    """Bytes as a bad disk or an interrupted copy leaves them: flipped, overwritten, cut off, cut out, doubled, grown."""
+    """Bytes as a bad disk or an interrupted copy leaves them: flipped, overwritten, cut, doubled, grown."""
     content = bytearray(content)
     at, size = (int(random.integers(len(content))) for _ in range(2)) if content else (0, 0)
     size = min(size, int(2 ** random.uniform(0, 14)))
@@ -176,7 +201,9 @@ def altered(random, tree, odd):
     elif how == 1:
         place[key], place[other] = place[other], place[key]
     elif how == 2 and isinstance(place, dict):
-        place[pick(random, ["x", "", "prune-2", "finetune-x", "train", "forget", "share", "\x1b[2J"])] = pick(random, odd)
+        place[pick(random, ["x", "", "prune-2", "finetune-x", "train", "forget", "share", "\x1b[2J"])] = pick(
+            random, odd
+        )
     elif how == 3 and torch.is_tensor(place[key]):
         place[key] = altered_tensor(random, place[key])
     elif how == 4 and isinstance(place[key], (int, float)):
@@ -234,7 +261,24 @@ def altered_array(random, x):
     """The array with another shape, type or byte order, or with other values."""
     how = random.integers(8)
     if how < 2:
-        kinds = ["?", "i1", "u1", ">i8", "<u8", "f2", "f4", "f8", "g", "c16", "U3", "S2", "V4", "M8[s]", "m8[D]", "i4,f8"]
+        kinds = [
+            "?",
+            "i1",
+            "u1",
+            ">i8",
+            "<u8",
+            "f2",
+            "f4",
+            "f8",
+            "g",
+            "c16",
+            "U3",
+            "S2",
+            "V4",
+            "M8[s]",
+            "m8[D]",
+            "i4,f8",
+        ]
         return np.zeros(x.shape, pick(random, kinds)) if random.integers(2) else x.astype(pick(random, kinds[:8]))
     if how == 2:
         return pick(random, [x[:0], x[..., None], x[None], x.ravel()[0], np.array(x.shape), x[: len(x) // 2]])
@@ -261,7 +305,9 @@ def header(random, content):
     fields |= {pick(random, ["fortran_order", "x", "descr"]): pick(random, [True, 1, None])} if how == 4 else {}
     text = repr(fields)
     if how > 4:
-        text = pick(random, ["", "1", "[" * 5000, "-" * 5000 + "1", "{" * 99, "()" * 9999, "__import__('os')", "\0", "{'x':"])
+        text = pick(
+            random, ["", "1", "[" * 5000, "-" * 5000 + "1", "{" * 99, "()" * 9999, "__import__('os')", "\0", "{'x':"]
+        )
     if how == 5:
         text = damage(random, content[10:size]).decode("latin1")
     length = len(text) if random.integers(4) else int(random.integers(2**16))
@@ -289,17 +335,46 @@ def mutated_npy(random, content):
     file = io.BytesIO()
     for array in arrays:
         np.save(file, array, allow_pickle=True)
-    file.write(f"\n{tail}\n".encode(pick(random, ["utf8", "latin1", "utf16"] if how == 7 else ["utf8"]), "replace") if tail else b"")
+    file.write(
+        f"\n{tail}\n".encode(pick(random, ["utf8", "latin1", "utf16"] if how == 7 else ["utf8"]), "replace")
+        if tail
+        else b""
+    )
     return file.getvalue()
 
 
 def mutated_csv(random, content):
     rows = list(csv.reader(io.StringIO(content.decode())))
     for _ in range(random.integers(1, 4)):
-        how, row, column = random.integers(9), pick(random, rows) if rows else [], random.integers(max(map(len, rows), default=1))
+        how, row, column = (
+            random.integers(9),
+            pick(random, rows) if rows else [],
+            random.integers(max(map(len, rows), default=1)),
+        )
         if how < 4 and column < len(row):
-            odd = [str(value) for value in plain()] + ["1_0", "٣", "1e400", "0x1", "+1", "-0", "1,5", '"', "x" * 200_000]
-            odd += ["1 2 3", "none", "base", "random", "own x", "toneva", "frozen+regrown", "regrown+frozen", "1e17", "5e-324"]
+            odd = [str(value) for value in plain()] + [
+                "1_0",
+                "٣",
+                "1e400",
+                "0x1",
+                "+1",
+                "-0",
+                "1,5",
+                '"',
+                "x" * 200_000,
+            ]
+            odd += [
+                "1 2 3",
+                "none",
+                "base",
+                "random",
+                "own x",
+                "toneva",
+                "frozen+regrown",
+                "regrown+frozen",
+                "1e17",
+                "5e-324",
+            ]
             row[column] = pick(random, [*odd, *(other[column] for other in rows if column < len(other)), row[-1]])
         elif how == 4 and row:
             rows += [[*row] for _ in range(random.integers(1, 40))]
@@ -440,7 +515,10 @@ def complaints(found, command, folder, before, memory, same=None):
 def prepare(folder):
     """Write the undamaged files into `folder`; of each command its peak memory and the digest of its output."""
     digits = torch.load(ROOT / "tests" / "data" / "MNIST.pt", weights_only=True)
-    chosen = {split: torch.cat([(digits[f"{split}_labels"] == c).nonzero()[:n, 0] for c in range(10)]) for split, n in (("train", 6), ("test", 3))}
+    chosen = {
+        split: torch.cat([(digits[f"{split}_labels"] == c).nonzero()[:n, 0] for c in range(10)])
+        for split, n in (("train", 6), ("test", 3))
+    }
     torch.save({key: value[chosen[key.split("_")[0]]].clone() for key, value in digits.items()}, folder / "MNIST.pt")
     for name in ("out.pt", "out.npy", "out.txt"):
         (folder / name).write_text("precious")

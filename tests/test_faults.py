@@ -194,7 +194,9 @@ def test_two_processes_write_one_path(tmp_path):
     path = tmp_path / "out.pt"
     with train.replacing(path) as file:
         file.write(b"first")
-        code = "import sys, train\ntrain.claim(sys.argv[1:])\nwith train.replacing(sys.argv[1]) as f: f.write(b'second')"
+        code = (
+            "import sys, train\ntrain.claim(sys.argv[1:])\nwith train.replacing(sys.argv[1]) as f: f.write(b'second')"
+        )
         run(sys.executable, "-c", code, path)
         assert path.read_bytes() == b"second"
     assert path.read_bytes() == b"first" and os.listdir(tmp_path) == ["out.pt"]
@@ -268,7 +270,7 @@ def test_make_refuses_before_any_step(words, tmp_path):
 def test_run_is_put_before_the_steps_that_compute():
     lines = make("-n", "RUNS=runs/new", "RUN=srun -n1", "table1-0.1-0.4").splitlines()
     for name in ("forget", "select", "train", "prune", "finetune", "report"):
-        (first, *_) = [line for line in lines if f" {name}.py" in line]
+        first, *_ = [line for line in lines if f" {name}.py" in line]
         assert first.startswith("srun -n1 ") == (name not in ("select", "report"))
 
 

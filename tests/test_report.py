@@ -107,7 +107,9 @@ def test_differences_of_our_results_are_those_of_their_csv(path):
     names = dict.fromkeys(key[0] for key in accuracy)
     for line in lines:
         row = dict(zip(titles, line))
-        full = row.get("Protocol") or max(names, key=lambda name: (name == "released", name.count("+"), name != "paper"))
+        full = row.get("Protocol") or max(
+            names, key=lambda name: (name == "released", name.count("+"), name != "paper")
+        )
         for name, text in row.items():
             if " - " in name and text != "-":
                 d, p, orders = float(row["Data Ratio"]), float(row["Prune Ratio"]), name.lower().split(" - ")
