@@ -240,5 +240,5 @@ $(VENV)/ready: requirements.txt
 	touch $@
 
 $(VENV)/tools: $(VENV)/ready
-	$(VENV)/bin/pip install --quiet pytest pytest-xdist scipy matplotlib
+	$(VENV)/bin/pip install --quiet pytest pytest-xdist scipy matplotlib torch-pruning
 	touch $@

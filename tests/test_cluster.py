@@ -113,7 +113,7 @@ def test_steps_through_srun_have_the_bits_of_local_ones(slurm, tmp_path):
         {path.relative_to(tmp_path / name): result(path) for path in (tmp_path / name).rglob("*") if path.is_file()}
         for name in ("local", "slurm")
     )
-    assert local == there and len(local) == 9
+    assert local == there and len(local) == 10
     steps = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
     assert len({job for job, *_ in steps}) == len(steps) == 6
     assert {words[2] for words in steps} == {"forget.py", "train.py", "prune.py", "finetune.py"}
