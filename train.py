@@ -117,10 +117,14 @@ def pack(name, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = os.open(path.parent, os.O_RDONLY)
         for _ in range(600):  # one process packs and those beside it wait, but not for ever for one that died elsewhere
-            with contextlib.suppress(BlockingIOError):
+            try:
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            time.sleep(1)
+            except BlockingIOError:
+                time.sleep(1)
+                continue
+            except OSError:  # a shared folder without locks: each process packs, and what is renamed last stays
+                pass
+            break
         if path.exists():
             return
         for split, size in zip(("train", "test"), sizes):
