@@ -1,5 +1,7 @@
-"""RUN on a real Slurm of one node, started by hand: the bits of a local run, and an interrupt that cancels all steps."""
+"""Many machines: RUN on a real Slurm of one node, started by hand; first loads in a shared folder."""
 
+import errno
+import fcntl
 import getpass
 import os
 import shutil
@@ -10,15 +12,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+import train
 from conftest import DIGITS, clean_environment, make, run, start
 from fuzz import result
+from torchvision import datasets
 
 NEEDED = ("munged", "slurmctld", "slurmd", "srun", "squeue", "scancel")
 FOUND = {name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") for name in NEEDED}
-pytestmark = [
-    pytest.mark.skipif(None in FOUND.values(), reason="no Slurm here: apt-get install slurm-wlm munge"),
-    pytest.mark.skipif(getpass.getuser() != "root", reason="slurmd must be started by root"),
-]
 SRUN = "srun -X -n1 -c1 --mem=1G"  # -X: one interrupt ends a step
 
 CONFIGURATION = """
@@ -59,6 +60,8 @@ def daemon(name, ready, environment):
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
     """The environment in which srun finds a Slurm of one node with two processors."""
+    if None in FOUND.values() or getpass.getuser() != "root":
+        pytest.skip("no Slurm to start: apt-get install slurm-wlm munge, as root")
     folder = tmp_path_factory.mktemp("slurm")
     for name in ("state", "spool"):
         (folder / name).mkdir()
@@ -132,3 +135,50 @@ def test_interrupted_make_cancels_its_steps(slurm, tmp_path):
     assert run("squeue", "-h", "-t", "RUNNING,PENDING", env=slurm) == ""
     assert [line for line in processes() if str(tmp_path) in line] == []
     assert list(tmp_path.rglob("finetuned.pt")) == list(tmp_path.rglob("*.tmp")) == []
+
+
+@pytest.fixture
+def original(monkeypatch):
+    """MNIST as torchvision would get it, cut to ten images; a list of what was asked for."""
+    asked = []
+
+    class Original:
+        data, targets = torch.arange(7840, dtype=torch.uint8).view(10, 28, 28), torch.arange(10)
+
+        def __init__(self, root, train, download):
+            asked.append((root, train, download))
+
+    monkeypatch.setitem(train.DATASETS, "MNIST", (10, (1, 28, 28), 10, 10))
+    monkeypatch.setattr(datasets, "MNIST", Original)
+    return asked
+
+
+def test_lock_whose_holder_died_elsewhere_holds_nobody_for_ever(original, tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(train.time, "sleep", waits.append)
+    fcntl.flock(os.open(tmp_path, os.O_RDONLY), fcntl.LOCK_EX)
+    assert len(train.load("MNIST", tmp_path).train_images) == 10
+    assert 60 <= sum(waits) <= 3600 and original == [(tmp_path, True, True), (tmp_path, False, True)]
+
+
+def test_who_waited_takes_what_the_first_packed(original, tmp_path, monkeypatch):
+    holder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+
+    def pack_and_go(seconds):
+        images, labels = torch.zeros(20, 1, 28, 28, dtype=torch.uint8), torch.arange(20) % 10
+        parts = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
+        torch.save(parts, tmp_path / "MNIST.pt")
+        os.close(holder)
+
+    monkeypatch.setattr(train.time, "sleep", pack_and_go)
+    assert len(train.load("MNIST", tmp_path).train_images) == 20 and original == []
+
+
+def test_shared_folder_without_locks(original, tmp_path, monkeypatch):
+    def none(folder, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(train.fcntl, "flock", none)
+    assert len(train.load("MNIST", tmp_path).train_images) == 10
+    assert os.listdir(tmp_path) == ["MNIST.pt"]
