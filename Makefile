@@ -41,7 +41,7 @@ PYTHON       = $(VENV)/bin/python
 PACKAGES     = --requirement requirements.txt
 RESULTS      = tests/results
 
-# RUN comes before every command that computes with a network: make -j64 table1 RUN="srun -n1 -c1 --mem=4G".
+# RUN comes before every command that computes with a network: make -j64 table1 RUN="srun -X -n1 -c1 --mem=4G".
 RUN          =
 
 # One job a core, or one on a machine with a GPU; -j on the command line overrides it. Each process has one thread, so
@@ -64,12 +64,13 @@ ways         = live global random channels rewound reinitialised 5x
 one          = $(if $(filter 1,$(words $($(1)))),,$(error $(1)="$($(1))" must be one word))
 some         = $(if $(strip $($(1))),,$(error $(1) is empty))
 each         = $(foreach w,$(shell printf '%s\n' $($(1)) | grep -vxE '$(2)'),$(error $(1): $w is not $(3)))
-check        = $(foreach k,EPOCHS DATASET MODEL DATA RUNS,$(call one,$k)) \
+check        = $(foreach k,PROTOCOL EPOCHS TUNE_EPOCHS DATASET MODEL DATA RUNS,$(call one,$k)) \
                $(foreach k,SEEDS DATA_RATIOS PRUNE_RATIOS,$(call some,$k)) \
                $(call each,DATA_RATIOS,1|0\.[0-9]*[1-9],a ratio above 0 and at most 1 such as 0.1) \
                $(call each,PRUNE_RATIOS,(0|0\.[0-9]*[1-9])(-($(subst $(space),|,$(ways))))?,a ratio from 0 to below 1 such as 0.8) \
                $(foreach k,SEEDS EPOCHS TUNE_EPOCHS,$(call each,$k,0|[1-9][0-9]*,a whole number)) \
-               $(call each,ORDERS,$(subst $(space),|,$(known)),one of $(known))
+               $(call each,ORDERS,$(subst $(space),|,$(known)),one of $(known)) \
+               $(if $(filter %-5x,$(PRUNE_RATIOS)),$(call each,TUNE_EPOCHS,([1-9][0-9]*)?5|[1-9][0-9]*0,a multiple of 5 as -5x needs))
 
 # --------------------------------------------------------------------------------------------------- targets
 
@@ -162,7 +163,7 @@ fuzz: | $$(tools)  ## damaged files by the ten thousand, and kill -9 under make:
 	$(PYTHON) tests/fuzz.py kills --count 20
 
 lowest:  ## the test suite with the lowest versions of the packages
-	@$(MAKE) test VENV=.venv-lowest PACKAGES="torch==2.4.0 torchvision==0.19.0 numpy==1.26.4"
+	@$(MAKE) test VENV=.venv-lowest PYTHON=.venv-lowest/bin/python PACKAGES="torch==2.4.0 torchvision==0.19.0 numpy==1.26.4"
 
 bench: | $$(venv)  ## training speed against the usual PyTorch loop, and what make table1 takes
 	$(PYTHON) tests/bench.py

@@ -22,6 +22,7 @@ import hashlib
 import importlib
 import importlib.util
 import io
+import itertools
 import json
 import math
 import multiprocessing
@@ -51,27 +52,53 @@ import train
 SECONDS, SPARE = 10, 64 * 2**20  # of processor time; bytes beside eight times the file
 
 USUAL = "--data . --device cpu --threads 1"
-COMMANDS = {  # kind: the files that are mutated, and what reads them; "out" is the output
-    "data": {"MNIST.pt": [f"train.py --dataset MNIST --model lenet --epochs 1 {USUAL} --out out.pt"]},
+NETWORK = f"--dataset MNIST --model lenet {USUAL}"
+SELECT = [
+    *(f"select.py --scores forget.npy --order {order} --ratio 0.2 --out out.npy" for order in ("low", "high")),
+    "audit.py scores forget.npy --data .",
+    f"audit.py verify forget.npy low.npy tuned.pt {USUAL}",
+]
+COMMANDS = {  # kind: the files that are mutated, and what reads them; a last word that starts with "out" is the output
+    "data": {"MNIST.pt": [f"train.py --epochs 1 {NETWORK} --out out.pt"]},
     "checkpoint": {
-        "dense.pt": [f"prune.py --in dense.pt --ratio 0.5 {USUAL} --out out.pt"],
+        "dense.pt": [
+            f"prune.py --in dense.pt --ratio 0.5 {USUAL} --out out.pt",
+            f"prune.py --in dense.pt --ratio 0.5 --structure channels {USUAL} --out out.pt",
+            f"prune.py --in base.pt --start dense.pt --ratio 0.5 --scope global {USUAL} --out out.pt",
+        ],
         "pruned.pt": [f"finetune.py --in pruned.pt --epochs 1 {USUAL} --out out.pt"],
-        "tuned.pt": [f"report.py {what} tuned.pt full.pt --out out.txt" for what in ("table", "costs", "cells")],
+        "channels.pt": [f"finetune.py --in channels.pt --epochs 1 {USUAL} --out out.pt"],
+        "tuned.pt": [
+            *(f"report.py {what} tuned.pt full.pt --out out.txt" for what in ("table", "costs", "cells")),
+            f"audit.py verify tuned.pt {USUAL}",
+        ],
     },
-    "scores": {"forget.npy": ["select.py --scores forget.npy --order low --ratio 0.2 --out out.npy"]},
-    "correct": {"correct.npy": ["select.py --scores forget.npy --order high --ratio 0.2 --out out.npy"]},
-    "subset": {"low.npy": [f"train.py --dataset MNIST --model lenet --subset low.npy --epochs 1 {USUAL} --out out.pt"]},
+    "scores": {"forget.npy": SELECT},
+    "correct": {"correct.npy": SELECT[1:]},
+    "errors": {
+        "errors.npy": [
+            f"select.py --scores errors.npy --order {order} --ratio 0.2 --out out.npy"
+            for order in ("el2n", "ccs", "craig")
+        ]
+    },
+    "subset": {
+        "low.npy": [f"train.py --subset low.npy --epochs 1 {NETWORK} --out out.pt", *SELECT[3:]],
+        "craig.npy": [f"train.py --subset craig.npy --epochs 1 {NETWORK} --out out.pt"],
+    },
     "csv": {
-        "cells.csv": [f"report.py {what} cells.csv --out out.txt" for what in ("table", "costs", "cells")]
-        + [f"report.py table cells.csv --format {style} --out out.txt" for style in ("markdown", "latex")]
+        "cells.csv": [
+            *(f"report.py {what} cells.csv --out out.txt" for what in ("table", "costs", "cells")),
+            *(f"report.py table cells.csv --format {style} --out out.txt" for style in ("markdown", "latex")),
+        ]
     },
 }
 ORIGINALS = [  # how the undamaged files are made
-    f"forget.py --dataset MNIST --model lenet --epochs 2 {USUAL} --scores forget.npy --correct correct.npy "
-    "--out base.pt",
+    f"forget.py --epochs 2 {NETWORK} --scores forget.npy --correct correct.npy --errors errors.npy --out base.pt",
     "select.py --scores forget.npy --order low --ratio 0.2 --out low.npy",
-    f"train.py --dataset MNIST --model lenet --subset low.npy --epochs 2 {USUAL} --out dense.pt",
+    "select.py --scores errors.npy --order craig --ratio 0.2 --out craig.npy",
+    f"train.py --epochs 2 {NETWORK} --subset low.npy --out dense.pt",
     f"prune.py --in dense.pt --ratio 0.5 {USUAL} --out pruned.pt",
+    f"prune.py --in dense.pt --ratio 0.5 --structure channels {USUAL} --out channels.pt",
     f"finetune.py --in pruned.pt --epochs 2 {USUAL} --out tuned.pt",
     f"prune.py --in base.pt --ratio 0.5 {USUAL} --out full-pruned.pt",
     f"finetune.py --in full-pruned.pt --epochs 2 {USUAL} --out full.pt",
@@ -95,42 +122,18 @@ def plain():
     """Values that a flag, a field or a number of a file should not be."""
     deep = functools.reduce(lambda inner, _: [inner], range(500), [])
     numbers = [-1, 0, 1, 3, 2**31, 2**63, 10**30, 10**400, -0.5, 0.1, 1e308, math.nan, math.inf, -math.inf]
-    texts = [
-        "",
-        " ",
-        "x",
-        "1",
-        "nan",
-        "\x1b[2J",
-        "a\nb",
-        "\0",
-        "é±",
-        "9" * 10_000,
-        "resnet18",
-        "CIFAR100",
-        "../x",
-        "low",
-    ]
+    texts = ["", " ", "x", "1", "nan", "\x1b[2J", "a\nb", "\0", "é±", "9" * 10_000]
+    texts += ["resnet18", "CIFAR100", "../x", "low"]
     return [None, True, False, *numbers, *texts, [], {}, [[], {}], {"": 0}, {"seed": 1}, [math.nan] * 3, deep]
 
 
 def tensors():
     one = torch.zeros(1)
-    odd = [
-        one.expand(10**6, 10**6),
-        one.expand(4),
-        torch.zeros(0),
-        torch.zeros(()),
-        torch.zeros(3, 0, 5),
-        one.to("meta"),
-    ]
+    odd = [one.expand(10**6, 10**6), one.expand(4), one.to("meta"), *map(torch.zeros, (0, (), (3, 0, 5)))]
     kinds = [torch.bool, torch.uint8, torch.int64, torch.float16, torch.bfloat16, torch.float64, torch.complex64]
     odd += [torch.zeros(4, dtype=kind) for kind in kinds] + [torch.eye(3).to_sparse(), torch.eye(3).to_sparse_csr()]
-    return odd + [
-        torch.nn.Parameter(one),
-        torch.full((4,), math.nan),
-        torch.quantize_per_tensor(one, 0.1, 0, torch.qint8),
-    ]
+    odd += [torch.nn.Parameter(one), torch.full((4,), math.nan)]
+    return [*odd, torch.quantize_per_tensor(one, 0.1, 0, torch.qint8)]
 
 
 def pick(random, values):
@@ -138,7 +141,7 @@ def pick(random, values):
 
 
 def damage(random, content):
-    """Bytes as a bad disk or an interrupted copy leaves them: flipped, overwritten, cut, doubled, grown."""
+    """Bytes as a bad disk or a broken copy leaves them: flipped, overwritten, cut off, cut out, doubled, grown."""
     content = bytearray(content)
     at, size = (int(random.integers(len(content))) for _ in range(2)) if content else (0, 0)
     size = min(size, int(2 ** random.uniform(0, 14)))
@@ -201,9 +204,8 @@ def altered(random, tree, odd):
     elif how == 1:
         place[key], place[other] = place[other], place[key]
     elif how == 2 and isinstance(place, dict):
-        place[pick(random, ["x", "", "prune-2", "finetune-x", "train", "forget", "share", "\x1b[2J"])] = pick(
-            random, odd
-        )
+        new = ["x", "", "prune-2", "finetune-x", "train", "forget", "share", "\x1b[2J"]
+        place[pick(random, new)] = pick(random, odd)
     elif how == 3 and torch.is_tensor(place[key]):
         place[key] = altered_tensor(random, place[key])
     elif how == 4 and isinstance(place[key], (int, float)):
@@ -261,24 +263,7 @@ def altered_array(random, x):
     """The array with another shape, type or byte order, or with other values."""
     how = random.integers(8)
     if how < 2:
-        kinds = [
-            "?",
-            "i1",
-            "u1",
-            ">i8",
-            "<u8",
-            "f2",
-            "f4",
-            "f8",
-            "g",
-            "c16",
-            "U3",
-            "S2",
-            "V4",
-            "M8[s]",
-            "m8[D]",
-            "i4,f8",
-        ]
+        kinds = ["?", "i1", "u1", ">i8", "<u8", "f2", "f4", "f8", "g", "c16", "U3", "S2", "V4", "M8[s]", "i4,f8"]
         return np.zeros(x.shape, pick(random, kinds)) if random.integers(2) else x.astype(pick(random, kinds[:8]))
     if how == 2:
         return pick(random, [x[:0], x[..., None], x[None], x.ravel()[0], np.array(x.shape), x[: len(x) // 2]])
@@ -305,9 +290,8 @@ def header(random, content):
     fields |= {pick(random, ["fortran_order", "x", "descr"]): pick(random, [True, 1, None])} if how == 4 else {}
     text = repr(fields)
     if how > 4:
-        text = pick(
-            random, ["", "1", "[" * 5000, "-" * 5000 + "1", "{" * 99, "()" * 9999, "__import__('os')", "\0", "{'x':"]
-        )
+        odd = ["", "1", "[" * 5000, "-" * 5000 + "1", "{" * 99, "()" * 9999, "__import__('os')", "\0", "{'x':"]
+        text = pick(random, odd)
     if how == 5:
         text = damage(random, content[10:size]).decode("latin1")
     length = len(text) if random.integers(4) else int(random.integers(2**16))
@@ -335,46 +319,19 @@ def mutated_npy(random, content):
     file = io.BytesIO()
     for array in arrays:
         np.save(file, array, allow_pickle=True)
-    file.write(
-        f"\n{tail}\n".encode(pick(random, ["utf8", "latin1", "utf16"] if how == 7 else ["utf8"]), "replace")
-        if tail
-        else b""
-    )
+    if tail:
+        file.write(f"\n{tail}\n".encode(pick(random, ["utf8", "latin1", "utf16"]) if how == 7 else "utf8", "replace"))
     return file.getvalue()
 
 
 def mutated_csv(random, content):
     rows = list(csv.reader(io.StringIO(content.decode())))
     for _ in range(random.integers(1, 4)):
-        how, row, column = (
-            random.integers(9),
-            pick(random, rows) if rows else [],
-            random.integers(max(map(len, rows), default=1)),
-        )
+        how, row = random.integers(9), pick(random, rows) if rows else []
+        column = random.integers(max(map(len, rows), default=1) or 1)
         if how < 4 and column < len(row):
-            odd = [str(value) for value in plain()] + [
-                "1_0",
-                "٣",
-                "1e400",
-                "0x1",
-                "+1",
-                "-0",
-                "1,5",
-                '"',
-                "x" * 200_000,
-            ]
-            odd += [
-                "1 2 3",
-                "none",
-                "base",
-                "random",
-                "own x",
-                "toneva",
-                "frozen+regrown",
-                "regrown+frozen",
-                "1e17",
-                "5e-324",
-            ]
+            odd = [*map(str, plain()), "1_0", "٣", "1e400", "0x1", "+1", "-0", "1,5", '"', "x" * 200_000, "1 2 3"]
+            odd += ["none", "base", "random", "own x", "toneva", "frozen+regrown", "regrown+frozen", "1e17", "5e-324"]
             row[column] = pick(random, [*odd, *(other[column] for other in rows if column < len(other)), row[-1]])
         elif how == 4 and row:
             rows += [[*row] for _ in range(random.integers(1, 40))]
@@ -414,19 +371,25 @@ def mutated(random, name, originals):
 # ------------------------------------------------------------------------------------------------------- outcomes
 
 
+def output(command):
+    """The name of the file that a command writes, or None."""
+    out = command.split()[-1]
+    return out if Path(out).suffix else None
+
+
 def call(command):
     """Run the script as the shell would; its output must be readable."""
     sys.argv = command.split()
-    script = sys.argv[0]
-    if script == "select.py":  # `import select` is the library's
-        spec = importlib.util.spec_from_file_location("coreset", ROOT / script)
+    name = Path(sys.argv[0]).stem
+    if name == "select":  # `import select` is the library's
+        spec = importlib.util.spec_from_file_location("coreset", ROOT / "select.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     else:
-        module = importlib.import_module(script[:-3])
+        module = importlib.import_module(name)
     module.main()
-    out = sys.argv[-1]
-    {".pt": train.read, ".npy": train.load_subset}.get(Path(out).suffix, lambda path: Path(path).read_text())(out)
+    if out := output(command):
+        {".pt": train.read, ".npy": train.load_subset}.get(Path(out).suffix, lambda path: Path(path).read_text())(out)
 
 
 def outcome(run, command, folder):
@@ -440,7 +403,7 @@ def outcome(run, command, folder):
                 os.chdir(folder)
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 os.dup2(err.fileno(), 2)
-                resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+                resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, 2 * SECONDS))
                 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
                 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
                 resource.setrlimit(resource.RLIMIT_AS, (size + 2**31, size + 2**31))
@@ -467,9 +430,8 @@ def result(path):
 
     def add(value):
         if isinstance(value, dict):
-            for key in value.keys() - {"seconds"} if "seconds" in value else value:
-                digest.update(repr(key).encode())
             for key, inner in value.items():
+                digest.update(repr(key).encode())
                 add(None if key == "seconds" else inner)
         else:
             digest.update(value.numpy().tobytes() if torch.is_tensor(value) else repr(value).encode())
@@ -488,7 +450,7 @@ def complaints(found, command, folder, before, memory, same=None):
     before: the folder's listing. memory: the bytes that it may take. same: the digest that an output must have.
     """
     status, err, peak = found
-    script, out = command.split()[0], command.split()[-1]
+    script, out = command.split()[0], output(command)
     wrong = []
     if status < 0:
         wrong.append(f"{signal.Signals(-status).name}{' (too long)' * (-status in (signal.SIGXCPU, signal.SIGALRM))}")
@@ -504,7 +466,7 @@ def complaints(found, command, folder, before, memory, same=None):
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     if changed - ({out} if status == 0 else set()):
         wrong.append(f"changed {' '.join(sorted(changed))}")
-    if status == 0 and same and result(folder / out) != same:
+    if status == 0 and out and same and result(folder / out) != same:
         wrong.append("another result, in silence")
     return wrong
 
@@ -515,11 +477,12 @@ def complaints(found, command, folder, before, memory, same=None):
 def prepare(folder):
     """Write the undamaged files into `folder`; of each command its peak memory and the digest of its output."""
     digits = torch.load(ROOT / "tests" / "data" / "MNIST.pt", weights_only=True)
-    chosen = {
-        split: torch.cat([(digits[f"{split}_labels"] == c).nonzero()[:n, 0] for c in range(10)])
-        for split, n in (("train", 6), ("test", 3))
-    }
-    torch.save({key: value[chosen[key.split("_")[0]]].clone() for key, value in digits.items()}, folder / "MNIST.pt")
+    few = {}
+    for split, size in (("train", 6), ("test", 3)):
+        labels = digits[f"{split}_labels"]
+        chosen = torch.cat([(labels == c).nonzero()[:size, 0] for c in range(10)])
+        few |= {f"{split}_labels": labels[chosen], f"{split}_images": digits[f"{split}_images"][chosen]}
+    torch.save(few, folder / "MNIST.pt")
     for name in ("out.pt", "out.npy", "out.txt"):
         (folder / name).write_text("precious")
     usual = {}
@@ -527,10 +490,10 @@ def prepare(folder):
         status, err, peak = outcome(call, command, folder)
         if status or err:
             raise SystemExit(f"{command}: {err}")
-        out = folder / command.split()[-1]
-        usual[command] = peak, result(out)
-        if out.stem == "out":
-            out.write_text("precious")
+        out = output(command)
+        usual[command] = peak, out and result(folder / out)
+        if out and out.startswith("out."):
+            (folder / out).write_text("precious")
     return usual
 
 
@@ -566,8 +529,8 @@ def work(folder, usual, seed, keep, task):
 
 
 def files(args):
-    importlib.import_module("report")
     sound = True
+    importlib.import_module("audit")  # and with it all others, once
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "files"
         folder.mkdir()
@@ -586,6 +549,56 @@ def files(args):
     return sound
 
 
+# ---------------------------------------------------------------------------------------------------------- kills
+
+
+def kills(args):
+    """Kill make, or a step of it, after a number of lines drawn from the seed; whether all ends with the same bits."""
+    random, sound, tables = np.random.default_rng(args.seed), True, 0
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key != "MFLAGS"}
+    knobs = ["DATA=tests/data", "DATA_RATIOS=0.1", "PRUNE_RATIOS=0.8", "ORDERS=low", "EPOCHS=2", "-j2", "table"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
+
+    def begin(runs):
+        words = ["make", f"PYTHON={sys.executable}", f"RUNS={runs}", *knobs]
+        return subprocess.Popen(words, cwd=ROOT, env=environment, **streams)
+
+    def results(runs):
+        found = {path.relative_to(runs): path for path in runs.rglob("*") if path.suffix in (".pt", ".npy")}
+        return {name: result(path) for name, path in found.items()}
+
+    with tempfile.TemporaryDirectory() as place:
+        whole, killed = Path(place) / "whole", Path(place) / "killed"
+        words, _ = begin(whole).communicate()
+        expected, done = results(whole), 0
+        if "Data Ratio" not in words:
+            raise SystemExit(words)
+        while done < args.count or killed.exists():
+            process = begin(killed)
+            moment = int(random.integers(1, 12)) if done < args.count else None
+            lines = list(itertools.islice(process.stdout, moment))
+            if moment and len(lines) == moment:
+                done += 1
+                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+                if random.integers(2) and children:
+                    os.kill(int(pick(random, children)), signal.SIGKILL)
+                else:
+                    os.killpg(process.pid, signal.SIGKILL)
+            rest, _ = process.communicate()
+            found = results(killed)
+            ended = process.returncode == 0
+            if found.items() - expected.items() or ended and found != expected:
+                print(f"after kill {done}, other results: {sorted(map(str, dict(found.items() - expected.items())))}")
+                sound = False
+            if ended:
+                shutil.rmtree(killed)
+                tables += 1
+            elif moment is None:
+                raise SystemExit(f"make does not go on after a kill: {''.join(lines)}{rest}")
+    print(f"fuzz     kills      {done} under {tables} tables of {len(expected)} files")
+    return sound
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["files", "kills"])
@@ -596,7 +609,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one per core)")
     parser.add_argument("--keep", metavar="DIR", help="folder for the files on which something was wrong")
     args = parser.parse_args()
-    sys.exit(not {"files": files}[args.what](args))
+    sys.exit(not {"files": files, "kills": kills}[args.what](args))
 
 
 if __name__ == "__main__":

@@ -23,10 +23,12 @@ def step(path, epochs):
 
     None for full/dense.pt, which comes with forget.npy.
     """
-    from train import DATASETS
+    from train import DATASETS, fail
 
     parts = Path(path).parts
-    at = max(i for i, part in enumerate(parts) if part.startswith("seed"))
+    at = max((i for i, part in enumerate(parts) if part.startswith("seed")), default=0)
+    if at < 2 or parts[at - 2] not in DATASETS:
+        fail(f"{path} is no file of a table of {', '.join(DATASETS)}")
     dataset, model, chosen, name = parts[at - 2], parts[at - 1], parts[at + 1], parts[-1]
     size = DATASETS[dataset][2] * epochs
     if name == "forget.npy":

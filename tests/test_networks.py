@@ -1,4 +1,4 @@
-"""Which of torchvision's classification models take 32 x 32 images: each does, or ends in a line that says why."""
+"""Which of torchvision's classification models take CIFAR's images: each does, or ends in a line that says why."""
 
 import pytest
 import torch
