@@ -15,7 +15,7 @@ measured in the same process, and is the better of torch's two libraries for it,
 another than its matrix products.
 
 The step before convolutions on small maps were matrix products (commit 860149b) and after, ms, two processes of one
-thread at once, fp32, interleaved; median of six:
+thread at once, fp32, interleaved; medians of six or more:
 
     machine, torch                        network    before   after
     AMD EPYC (Zen 4), AVX512, 2.14.1      resnet18      159     115
