@@ -7,7 +7,7 @@
 #       {full,ORDER-RATIO}/pRATIO/pruned.pt        prune.py
 #       {full,ORDER-RATIO}/pRATIO/finetuned.pt     finetune.py
 #
-# ORDER is low, high, random, el2n, ccs or craig. Controls in its place know no scores: long-RATIO trains on a random
+# ORDER is low, high, random, el2n or ccs. Controls in its place know no scores: long-RATIO trains on a random
 # coreset for as many steps as the baseline; matched-RATIO, without a subset.npy, on all data for as many steps as a
 # coreset of that ratio; and none (without -RATIO) keeps the initial weights.
 #
@@ -59,7 +59,7 @@ PROTOCOLS    = paper $(DEPARTURES) released
 
 # What a path would take for something else is refused before any step runs.
 space       := $() $()
-known        = low high random el2n ccs craig long matched none
+known        = low high random el2n ccs long matched none
 ways         = live global random channels rewound reinitialised 5x
 one          = $(if $(filter 1,$(words $($(1)))),,$(error $(1)="$($(1))" must be one word))
 some         = $(if $(strip $($(1))),,$(error $(1) is empty))
@@ -177,7 +177,7 @@ network  = --dataset $(word 2,$(field)) --model $(word 3,$(field))
 seed     = --seed $(patsubst seed%,%,$(word 4,$(field)))
 set      = $(word 5,$(field))
 name     = $(firstword $(subst -, ,$(set)))
-scored   = $(if $(filter el2n-% ccs-% craig-%,$(*F)),errors,forget)
+scored   = $(if $(filter el2n-% ccs-%,$(*F)),errors,forget)
 order    = --order $(name:long=random) --ratio $(set:$(name)-%=%)
 pruning  = $(subst -, ,$(patsubst p%,%,$(word 6,$(field))))
 way      = $(word 2,$(pruning))

@@ -6,16 +6,14 @@ Forgetting scores are small integers and thousands of samples tie. Ties are brok
 --ties index takes the first in the file, from either end, as the authors' released program did. With one seed, a
 smaller coreset is part of a larger one of the same order.
 
-Three orders of others go by the errors that forget.py --errors writes, [N, C], in the place of scores:
+Two orders of others go by the errors that forget.py --errors writes, [N, C], in the place of scores:
 el2n   the largest L2 norms (Paul et al., 2021)
 ccs    without the --cut of largest norm, evenly from 50 strata of the others (Zheng et al., 2023)
-craig  class by class the samples nearest to all others, each with the number it stands for (Mirzasoleiman et al., 2020)
 """
 
 import argparse
 import contextlib
 import hashlib
-import heapq
 import io
 import json
 import os
@@ -25,21 +23,19 @@ from pathlib import Path
 
 import numpy as np
 
-ORDERS = ("high", "low", "random", "el2n", "ccs", "craig")  # the last three go by errors
+ORDERS = ("high", "low", "random", "el2n", "ccs")  # the last two go by errors
 
 
-def select(scores, order, ratio, seed, ties="lot", cut=0.3, labels=None):
+def select(scores, order, ratio, seed, ties="lot", cut=0.3):
     """The M = round(ratio * N) indices of the coreset, int64 [M], ascending.
 
-    scores: [N], or for "el2n", "ccs" and "craig" errors [N, C]; order: of ORDERS; ties at the cut: "lot" draws from
-    `seed`, "index" takes the first; cut: the share that ccs leaves out; labels: int64 [N], for craig.
+    scores: [N], or for "el2n" and "ccs" errors [N, C]; order: of ORDERS; ties at the cut: "lot" draws from `seed`,
+    "index" takes the first; cut: the share that ccs leaves out.
     """
     rng = np.random.default_rng([seed, 0])  # stream 0 of the seed; train.py says who draws from the others
     lots = rng.permutation(len(scores))
     by_chance = rng.permutation(len(scores))  # a draw of its own, so that random leans to neither low nor high
     m = round(ratio * len(scores))
-    if order == "craig":
-        return np.sort(greedy(scores, labels, ratio, lots))
     if scores.ndim == 2:
         scores = norms(scores)
     if ties == "index":
@@ -71,44 +67,6 @@ def cover(candidates, scores, m, lots, strata=50):
         members = candidates[stratum == k]
         chosen += sorted(members, key=lots.__getitem__)[: (m - len(chosen)) // (strata - done)]
     return np.array(chosen)
-
-
-def greedy(errors, labels, ratio, lots):
-    """In each class the share `ratio` that brings all its errors nearest to a chosen one, greedily: int64, as chosen.
-
-    Lazily: what a sample would gain only falls with every choice, so most need not be computed again.
-    """
-    chosen, ends = [], np.rint(ratio * np.cumsum(np.bincount(labels))).astype(int)
-    for label, end in enumerate(ends):
-        members = np.flatnonzero(labels == label)
-        members = members[np.argsort(lots[members])]
-        class_errors = errors[members].astype(np.float64)
-
-        def distances(i):
-            return norms(class_errors - class_errors[i])
-
-        nearest = np.full(len(members), 1 + 2 * norms(class_errors).max(initial=0))  # farther than any two are apart
-        heap = [(-np.maximum(nearest - distances(i), 0).sum(), i) for i in range(len(members))]
-        heapq.heapify(heap)
-        while len(chosen) < end:
-            _, i = heapq.heappop(heap)
-            gain = np.maximum(nearest - distances(i), 0).sum()
-            if heap and (-gain, i) > heap[0]:
-                heapq.heappush(heap, (-gain, i))
-            else:
-                chosen.append(members[i])
-                nearest = np.minimum(nearest, distances(i))
-    return np.array(chosen, dtype=np.int64)
-
-
-def represented(errors, labels, subset):
-    """How many samples of its class each of the subset is nearest to, by errors: int64 [M]."""
-    counts = np.zeros(len(labels), dtype=np.int64)
-    for label in np.unique(labels[subset]):
-        chosen = subset[labels[subset] == label]
-        for error in errors[labels == label].astype(np.float64):
-            counts[chosen[norms(errors[chosen] - error).argmin()]] += 1
-    return counts[subset]
 
 
 def describe(scores, subset, order, ratio, seed, ties, labels=None, correct=None):
@@ -179,8 +137,8 @@ def load_correct(path, scores, steps):
     return correct if correct.shape == (steps["forget"].get("epochs"), len(scores)) else None
 
 
-def write(path, subset, steps, weights=None):
-    """The .npy appears whole or not at all; weights and flags stand behind the array, where np.load does not look."""
+def write(path, subset, steps):
+    """The .npy appears whole or not at all; the flags stand behind the array, where np.load does not look."""
     target = Path(os.path.realpath(path))
     partial = Path(f"{target}.{platform.node()}.{os.getpid()}.tmp")
     try:
@@ -189,8 +147,6 @@ def write(path, subset, steps, weights=None):
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
             np.save(file, subset)
-            if weights is not None:
-                np.save(file, weights)
             file.write(f"\n{json.dumps(steps)}\n".encode())
             file.flush()
             os.fsync(file.fileno())
@@ -235,17 +191,14 @@ def main():
     scores, labels, steps = load_scores(args.scores, 2 if by_errors else 1)
     correct = load_correct(Path(args.scores).with_name("correct.npy"), scores, steps)
     choice = {key: getattr(args, key) for key in ("order", "ratio", "seed", "ties")}
-    if args.order == "craig" and labels is None:
-        fail(f"{args.scores} has no labels behind the errors, which craig needs; forget.py --errors writes them")
     if args.order == "ccs" and round(args.ratio * len(scores)) > len(scores) - round(args.cut * len(scores)):
         fail(f"--cut {args.cut:g} leaves less than --ratio {args.ratio:g} of the samples")
     more = {"cut": args.cut} if args.order == "ccs" else {}
-    subset = select(scores, **choice, **more, labels=labels)
+    subset = select(scores, **choice, **more)
     if len(subset) == 0:
         fail(f"--ratio {args.ratio} of {len(scores)} samples is none")
     digest = {"scores": hashlib.sha256(scores).hexdigest()[:16]}
-    weights = represented(scores, labels, subset) if args.order == "craig" else None
-    write(args.out, subset, steps | {"select": choice | more | digest}, weights)
+    write(args.out, subset, steps | {"select": choice | more | digest})
     with contextlib.suppress(OSError):  # a reader that has gone: the coreset is written
         told = norms(scores) if by_errors else scores
         line = describe(told, subset, **choice, labels=labels, correct=correct)

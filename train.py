@@ -328,7 +328,7 @@ def evaluate(net, data, precision="fp32"):
 FIRST_TRAINING, FINE_TUNING, POSITIONS = 1, 2, 3
 
 
-def fit(net, data, args, stream, subset=None, share=1.0, hold=False, batchnorm="train", watch=None, weights=None):
+def fit(net, data, args, stream, subset=None, share=1.0, hold=False, batchnorm="train", watch=None):
     """Train `net` in place with a fresh Adam, args.epochs passes over the training set or its `subset` (int64 [M]).
 
     stream: FIRST_TRAINING or FINE_TUNING; of it and args.seed comes the order of the samples.
@@ -337,7 +337,6 @@ def fit(net, data, args, stream, subset=None, share=1.0, hold=False, batchnorm="
     hold: whether prunable weights that are zero stay zero.
     batchnorm: "train", or "frozen" to train in eval mode.
     watch(logits): called after every epoch with what the network answered when it last saw each sample, float32 [N, C].
-    weights: of the losses of the subset's samples, [M] (default: equal); their scale does not matter.
 
     Returns what a checkpoint keeps: {"accuracy": test accuracy in % before training and after each epoch,
     "class_accuracy": of the last epoch, "loss": mean training loss of each epoch, "seconds": of it all}. Exits with
@@ -358,11 +357,7 @@ def fit(net, data, args, stream, subset=None, share=1.0, hold=False, batchnorm="
         accuracy, by_class = evaluate(net, data, args.precision)
         history = {"accuracy": [accuracy], "class_accuracy": by_class, "loss": []}
         net.train(batchnorm == "train")
-        if weights is not None:
-            means = torch.zeros(len(labels), dtype=torch.float64)
-            means[samples] = torch.from_numpy(weights / weights.mean())
-            weights = means.to(logits)
-        step = training_step(net, data, logits, args, hold, weights)
+        step = training_step(net, data, logits, args, hold)
         for epoch in range(1, args.epochs + 1):
             net.train(batchnorm == "train")
             if len(queue) < size:
@@ -394,7 +389,7 @@ def fit(net, data, args, stream, subset=None, share=1.0, hold=False, batchnorm="
     return history | {"seconds": time.perf_counter() - start}
 
 
-def training_step(net, data, logits, args, hold, weights=None):
+def training_step(net, data, logits, args, hold):
     """step(batch) trains on the samples int64 [B] and writes what the network answered into their rows of `logits`.
 
     Nothing in it waits for the device: loss and accuracy of an epoch are worked out from the logits at its end.
@@ -408,11 +403,7 @@ def training_step(net, data, logits, args, hold, weights=None):
         with autocast(logits.device, args.precision):
             output = net(pixels(data.train_images.index_select(0, batch), logits.dtype)).to(logits.dtype)
         optimizer.zero_grad()
-        labels = data.train_labels.index_select(0, batch)
-        if weights is None:
-            F.cross_entropy(output, labels).backward()
-        else:
-            (F.cross_entropy(output, labels, reduction="none") * weights.index_select(0, batch)).mean().backward()
+        F.cross_entropy(output, data.train_labels.index_select(0, batch)).backward()
         optimizer.step()
         with torch.no_grad():
             logits.index_copy_(0, batch, output)
@@ -576,14 +567,11 @@ def restore(path, args):
 
 
 def load_subset(path):
-    """The indices in `path`, int64 [M], the flags of the steps that chose them (or {}), and weights, [M] (or None)."""
+    """The indices in `path`, int64 [M], the flags of the steps that chose them (or {})."""
     try:
         file = contents(path)
         subset = np.lib.format.read_array(file)
-        weights = np.lib.format.read_array(file) if file.getvalue().startswith(b"\x93NUMPY", file.tell()) else None
         steps = json.loads(file.read() or "{}")
-        if weights is not None and (weights.shape != subset.shape or not 0 <= weights.min() < weights.sum() < 2**31):
-            raise ValueError("the weights behind the array are not one per sample")
         nested = [value for flags in steps.values() for value in flags.values() if isinstance(value, (dict, list))]
         if nested or not set(steps) <= {"forget", "select"}:
             raise ValueError("what follows the array are not the flags of steps")
@@ -593,7 +581,7 @@ def load_subset(path):
         fail(f"{path} must hold integers [M], not {subset.dtype} {list(subset.shape)}")
     if len(subset) == 0 or len(np.unique(subset)) < len(subset):
         fail(f"{path} is empty" if len(subset) == 0 else f"{path} names a sample more than once")
-    return subset.astype(np.int64), steps, weights
+    return subset.astype(np.int64), steps
 
 
 # --------------------------------------------------------------------------------------------------- command line
@@ -727,14 +715,14 @@ def main():
     parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write")
     args = parser.start("out")
 
-    subset, earlier, weights = load_subset(args.subset) if args.subset else (None, {}, None)
+    subset, earlier = load_subset(args.subset) if args.subset else (None, {})
     net = build(args.model, args.dataset, args.seed).to(args.device)
     data = load(args.dataset, args.data, args.device)
     if subset is not None and (subset.min() < 0 or subset.max() >= len(data.train_labels)):
         fail(f"{args.subset} holds indices outside 0 to {len(data.train_labels) - 1}, the training set's")
     if "forget" in earlier and earlier["forget"].get("data") != data.facts["data"]:
         fail(f"{args.subset} was chosen from other data than {args.data}/{args.dataset}.pt; score and select again")
-    history = fit(net, data, args, FIRST_TRAINING, subset, args.share, weights=weights)
+    history = fit(net, data, args, FIRST_TRAINING, subset, args.share)
     facts = {"samples": round(args.share * (len(data.train_labels) if subset is None else len(subset)))}
     if subset is not None:
         facts["subset"] = hashlib.sha256(subset).hexdigest()[:16]

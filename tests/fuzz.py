@@ -78,13 +78,10 @@ COMMANDS = {  # kind: the files that are mutated, and what reads them; a last wo
     "errors": {
         "errors.npy": [
             f"select.py --scores errors.npy --order {order} --ratio 0.2 --out out.npy"
-            for order in ("el2n", "ccs", "craig")
+            for order in ("el2n", "ccs")
         ]
     },
-    "subset": {
-        "low.npy": [f"train.py --subset low.npy --epochs 1 {NETWORK} --out out.pt", *SELECT[3:]],
-        "craig.npy": [f"train.py --subset craig.npy --epochs 1 {NETWORK} --out out.pt"],
-    },
+    "subset": {"low.npy": [f"train.py --subset low.npy --epochs 1 {NETWORK} --out out.pt", *SELECT[3:]]},
     "csv": {
         "cells.csv": [
             *(f"report.py {what} cells.csv --out out.txt" for what in ("table", "costs", "cells")),
@@ -95,7 +92,6 @@ COMMANDS = {  # kind: the files that are mutated, and what reads them; a last wo
 ORIGINALS = [  # how the undamaged files are made
     f"forget.py --epochs 2 {NETWORK} --scores forget.npy --correct correct.npy --errors errors.npy --out base.pt",
     "select.py --scores forget.npy --order low --ratio 0.2 --out low.npy",
-    "select.py --scores errors.npy --order craig --ratio 0.2 --out craig.npy",
     f"train.py --epochs 2 {NETWORK} --subset low.npy --out dense.pt",
     f"prune.py --in dense.pt --ratio 0.5 {USUAL} --out pruned.pt",
     f"prune.py --in dense.pt --ratio 0.5 --structure channels {USUAL} --out channels.pt",

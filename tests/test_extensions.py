@@ -309,12 +309,12 @@ select = runpy.run_path(str(ROOT / "select.py"))
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
-    """LeNet's forget.npy, correct.npy, full.pt and errors.npy, and {el2n,ccs,craig}.npy, of a tenth."""
+    """LeNet's forget.npy, correct.npy, full.pt and errors.npy, and {el2n,ccs}.npy, of a tenth."""
     folder = tmp_path_factory.mktemp("scored")
     network = ("--dataset", "MNIST", "--model", "lenet", "--epochs", 2, "--data", DIGITS, *USUAL)
     outputs = ("--scores", "forget.npy", "--correct", "correct.npy", "--errors", "errors.npy", "--out", "full.pt")
     run("forget.py", *network, *outputs, cwd=folder)
-    for order in ("el2n", "ccs", "craig"):
+    for order in ("el2n", "ccs"):
         flags = ("--order", order, "--ratio", 0.1, "--seed", 4, "--out", f"{order}.npy")
         run("select.py", "--scores", "errors.npy", *flags, cwd=folder)
     return folder
@@ -391,40 +391,6 @@ def test_ccs_of_equal_errors_is_drawn(scored):
     assert len(set(chosen.tolist())) == 20 and chosen.max() > 25
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_craig_picks_as_the_naive_greedy_does_in_order(seed):
-    """Facility location: each pick is the one that leaves the class's errors nearest to their nearest chosen one."""
-    errors, labels = random_errors(300, 3, seed)
-    lots = np.random.default_rng(seed).permutation(300)
-    picks = select["greedy"](errors, labels, 0.15, lots).tolist()
-    naive, exact = [], errors.astype(np.float64).tolist()
-    for label in range(3):
-        members = [i for i in range(300) if labels[i] == label]
-        far = {(i, j): math.dist(exact[i], exact[j]) for i in members for j in members}
-        chosen = []
-        while len(naive) + len(chosen) < round(0.15 * sum(labels <= label)):
-            left = [i for i in members if i not in chosen]
-            chosen.append(min(left, key=lambda i: math.fsum(min(far[j, c] for c in [*chosen, i]) for j in members)))
-        naive += chosen
-    assert picks == naive and len(picks) == 45
-
-
-def test_craig_weights_count_the_samples_that_are_nearest(scored):
-    with open(scored / "craig.npy", "rb") as file:
-        subset, weights, steps = np.load(file), np.load(file), json.loads(file.read())
-    assert steps["select"]["order"] == "craig" and weights.dtype == subset.dtype == np.int64
-    errors = np.load(scored / "errors.npy").astype(np.float64)
-    labels = torch.load(DIGITS / "MNIST.pt", weights_only=True)["train_labels"].numpy()
-    sizes, chosen = np.bincount(labels), np.bincount(labels[subset])
-    assert chosen.sum() == 400 and abs(chosen - sizes / 10).max() <= 1
-    assert np.bincount(labels[subset], weights).tolist() == sizes.tolist()
-    counts = dict.fromkeys(subset.tolist(), 0)
-    for i in range(4000):
-        rivals = [j for j in counts if labels[j] == labels[i]]
-        counts[min(rivals, key=lambda j: math.dist(errors[i], errors[j]))] += 1
-    assert sum(abs(counts[i] - weight) for i, weight in zip(subset.tolist(), weights)) <= 2  # but for equal distances
-
-
 def test_select_refuses_errors_in_one_line(scored, tmp_path):
     def line(order, source, *flags):
         words = ("--order", order, "--scores", source, "--ratio", 0.1, *flags, "--out", tmp_path / "out.npy")
@@ -433,36 +399,10 @@ def test_select_refuses_errors_in_one_line(scored, tmp_path):
     assert "[N, C]" in line("el2n", scored / "forget.npy")
     assert "one number per sample" in line("low", scored / "errors.npy")
     assert "--cut 0.95" in line("ccs", scored / "errors.npy", "--cut", 0.95)
-    np.save(tmp_path / "bare.npy", np.load(scored / "errors.npy"))
-    assert "labels" in line("craig", tmp_path / "bare.npy")
     assert not (tmp_path / "out.npy").exists()
 
 
 # ------------------------------------------------------------------------- training on them, and on what was cut
-
-
-def test_weighted_loss_is_the_textbooks_in_float64(scored, tmp_path):
-    """An epoch on the coreset of CRAIG; a sample's loss counts by the number of samples that it stands for."""
-    network = ("--dataset", "MNIST", "--model", "lenet", "--seed", 3, "--epochs", 1, "--data", DIGITS, *USUAL)
-    run("train.py", *network, "--subset", scored / "craig.npy", "--out", tmp_path / "craig.pt")
-    with open(scored / "craig.npy", "rb") as file:
-        subset, weights = torch.from_numpy(np.load(file)), torch.from_numpy(np.load(file)).double()
-    packed = torch.load(DIGITS / "MNIST.pt", weights_only=True)
-    order = torch.from_numpy(np.random.default_rng([3, 1]).permutation(400))
-    trained = tensors(tmp_path / "craig.pt")
-    distance = {}
-    for weighted in (True, False):
-        torch.manual_seed(3)
-        net = textbook("lenet").double()
-        optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-        for part in order.split(64):
-            images = (packed["train_images"][subset[part]].double() / 255 - 0.5) / 0.5
-            losses = nn.CrossEntropyLoss(reduction="none")(net(images), packed["train_labels"][subset[part]])
-            optimizer.zero_grad()
-            (losses * (weights[part] / weights.mean() if weighted else 1)).mean().backward()
-            optimizer.step()
-        distance[weighted] = max((trained[name] - p).abs().max().item() for name, p in net.state_dict().items())
-    assert distance[True] < 1e-4 and distance[False] > 1e-3
 
 
 def test_share_above_one_is_several_passes(monkeypatch):
@@ -539,7 +479,7 @@ def test_make_takes_the_way_of_pruning_from_the_path(way, flags):
 
 
 def test_make_knows_the_orders_by_errors_and_long():
-    for order in ("el2n", "ccs", "craig"):
+    for order in ("el2n", "ccs"):
         *_, selecting, training = make("-n", "RUNS=runs/new", f"{SEED}/{order}-0.1/dense.pt").splitlines()
         assert f"--scores {SEED}/errors.npy --order {order} --ratio 0.1" in selecting and "--share" not in training
     *_, selecting, training = make("-n", "RUNS=runs/new", f"{SEED}/long-0.1/dense.pt").splitlines()
