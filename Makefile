@@ -39,6 +39,7 @@ tuned        = $(filter-out $(EPOCHS),$(TUNE_EPOCHS))
 VENV         = .venv
 PYTHON       = $(VENV)/bin/python
 PACKAGES     = --requirement requirements.txt
+LOWEST       = torch==2.4.0 torchvision==0.19.0 numpy==1.26.4
 RESULTS      = tests/results
 
 # RUN comes before every command that computes with a network: make -j64 table1 RUN="srun -X -n1 -c1 --mem=4G".
@@ -63,14 +64,15 @@ known        = low high random el2n ccs long matched none
 ways         = live global random channels rewound reinitialised 5x
 one          = $(if $(filter 1,$(words $($(1)))),,$(error $(1)="$($(1))" must be one word))
 some         = $(if $(strip $($(1))),,$(error $(1) is empty))
+either       = $(subst $(space),|,$(ways))
 each         = $(foreach w,$(shell printf '%s\n' $($(1)) | grep -vxE '$(2)'),$(error $(1): $w is not $(3)))
 check        = $(foreach k,PROTOCOL EPOCHS TUNE_EPOCHS DATASET MODEL DATA RUNS,$(call one,$k)) \
                $(foreach k,SEEDS DATA_RATIOS PRUNE_RATIOS,$(call some,$k)) \
                $(call each,DATA_RATIOS,1|0\.[0-9]*[1-9],a ratio above 0 and at most 1 such as 0.1) \
-               $(call each,PRUNE_RATIOS,(0|0\.[0-9]*[1-9])(-($(subst $(space),|,$(ways))))?,a ratio from 0 to below 1 such as 0.8) \
+               $(call each,PRUNE_RATIOS,(0|0\.[0-9]*[1-9])(-($(either)))?,a ratio from 0 to below 1 such as 0.8) \
                $(foreach k,SEEDS EPOCHS TUNE_EPOCHS,$(call each,$k,0|[1-9][0-9]*,a whole number)) \
                $(call each,ORDERS,$(subst $(space),|,$(known)),one of $(known)) \
-               $(if $(filter %-5x,$(PRUNE_RATIOS)),$(call each,TUNE_EPOCHS,([1-9][0-9]*)?5|[1-9][0-9]*0,a multiple of 5 as -5x needs))
+               $(if $(filter %-5x,$(PRUNE_RATIOS)),$(call each,TUNE_EPOCHS,.*[05],a multiple of 5 as -5x needs))
 
 # --------------------------------------------------------------------------------------------------- targets
 
@@ -84,22 +86,30 @@ cells  = $(foreach s,$(seeds),$(foreach c,$(sets),$(foreach p,$(PRUNE_RATIOS),$s
 dense  = $(foreach s,$(seeds),$(foreach c,$(sets),$s/$c/dense.pt))
 scores = $(seeds:%=%/forget.npy)
 subset = $(foreach s,$(seeds),$(foreach c,$(filter-out full none matched-%,$(sets)),$s/$c/subset.npy))
-every  = $(scores) $(subset) $(dense) $(cells:finetuned.pt=pruned.pt) $(cells)
-files  = $(every)
+errors = $(if $(filter el2n ccs,$(ORDERS)),$(seeds:%=%/errors.npy))
+every  = $(scores) $(errors) $(subset) $(dense) $(cells:finetuned.pt=pruned.pt) $(cells)
 ablate = $(foreach PROTOCOL,$(PROTOCOLS),$(cells))
-report = $(PYTHON) report.py table --format $(FORMAT) --asked="--epochs $(strip $(EPOCHS) $(if $(tuned),--tune-epochs $(tuned)) $(FLAGS))"
+asked  = --epochs $(strip $(EPOCHS) $(if $(tuned),--tune-epochs $(tuned)) $(FLAGS))
+report = $(PYTHON) report.py table --format $(FORMAT) --asked='$(asked)' $(filter-out plan-%,$^)
 drawn  = $(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)
 jobs   = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
-status = $(PYTHON) tests/status.py --jobs $(jobs) --epochs $(EPOCHS) --threads $(THREADS)
+goal   = $*
+shown  = $(cells)
+places = $(seeds)
+status = $(PYTHON) tests/status.py --cells $(words $(shown)) --jobs $(jobs) --threads $(THREADS) $(places)
+undone = $(filter-out $(wildcard $(shown)),$(shown))
+dry    = $(findstring n,$(firstword -$(MAKEFLAGS)))
 own    = $(filter $(VENV)/bin/python,$(PYTHON))
 venv   = $(own:%/bin/python=%/ready)
 tools  = $(own:%/bin/python=%/tools)
-knobs  = PROTOCOL PROTOCOLS DATASET MODEL DATA_RATIOS PRUNE_RATIOS ORDERS SEEDS EPOCHS TUNE_EPOCHS DATA FLAGS RUNS FORMAT PYTHON RUN
+knobs  = PROTOCOL PROTOCOLS DATASET MODEL DATA_RATIOS PRUNE_RATIOS ORDERS SEEDS EPOCHS TUNE_EPOCHS DATA FLAGS RUNS \
+         FORMAT PYTHON RUN
+rows   = $(filter table1-%,$(MAKECMDGOALS))
 grids  = grid-fcnet-mnist grid-lenet-mnist grid-resnet18-cifar10 grid-resnet18-cifar100 grid-resnet50-cifar10
 
-.PHONY: help smoke test lowest fuzz bench table table1 $(grids) figures ablation verify status results
+.PHONY: help smoke test lowest fuzz bench table table1 $(rows) $(grids) figures ablation verify status results
 help:  ## this list
-	@sed -n 's/^\([^ .:]*\): .*## /\1\t/p' Makefile | sed 's/^$$(grids)/grid-NAME/' | expand -t 12
+	@sed -n 's/^\([^ .:]*\): .*## /\1\t/p' Makefile | sed 's/^$$(grids)/grid-NAME/; s/^$$(rows)/table1-D-P/' | expand -t 12
 	@echo 'grid-NAME, all: $(grids)'
 	@echo 'A file is a target too: make $(RUNS)/paper/CIFAR100/resnet18/seed0/low-0.1/p0.4/finetuned.pt'
 	@echo 'Knobs and their values: $(foreach k,$(knobs),$k="$($k)")'
@@ -111,26 +121,29 @@ table1 table1-%: DATASET = CIFAR100
 table1 table1-%: MODEL = resnet18
 table1-%: DATA_RATIOS = $(word 1,$(subst -, ,$*))
 table1-%: PRUNE_RATIOS = $(word 2,$(subst -, ,$*))
-table1: $$(cells) | plan-table  ## the paper's Table 1: ResNet18 on CIFAR-100
-	@$(report) $^
-table1-%: $$(cells) | plan-%  ## a row of it: make table1-0.1-0.4
-	@$(report) $^
+table1-%: goal = table1-$*
+table1: plan-table1 $$(cells)  ## the paper's Table 1: ResNet18 on CIFAR-100
+	@$(report)
+$(rows): table1-%: plan-% $$(cells)  ## a row of it: make table1-0.1-0.4
+	@$(report)
 
-table: $$(cells) | plan-table  ## any table: set the knobs below
-	@$(report) $^
+table: plan-table $$(cells)  ## any table: set the knobs below
+	@$(report)
 
 grid-%: DATA_RATIOS = 0.1 0.2 0.3 0.4 0.5
 grid-%: PRUNE_RATIOS = 0 0.2 0.4 0.6 0.8
+grid-%: goal = grid-$*
 grid-%: MODEL = $(word 1,$(subst -, ,$*))
 grid-%: DATASET = $(subst mnist,MNIST,$(subst cifar,CIFAR,$(word 2,$(subst -, ,$*))))
-$(grids): grid-%: $$(cells) | plan-%  ## the paper's 5 x 5 grid of one experiment
-	@$(report) $^
+$(grids): grid-%: plan-% $$(cells)  ## the paper's 5 x 5 grid of one experiment
+	@$(report)
 
 ablation: DATA_RATIOS = 0.1
 ablation: PRUNE_RATIOS = 0.8
-ablation: files = $(foreach PROTOCOL,$(PROTOCOLS),$(every))
-ablation: $$(ablate) | plan-table  ## each departure of the authors' program alone, at one data ratio and one prune ratio
-	@$(report) $^
+ablation: shown = $(ablate)
+ablation: places = $(foreach PROTOCOL,$(PROTOCOLS),$(seeds))
+ablation: plan-ablation $$(ablate)  ## each departure of the authors' program alone, at one data and one prune ratio
+	@$(report)
 
 figures: $$(cells) $$(scores) | $$(tools)  ## figures 1 and 2 and the scores of the table, into its folder
 	$(PYTHON) report.py figure1 $(cells) --out $(drawn)/figure1.svg
@@ -138,12 +151,12 @@ figures: $$(cells) $$(scores) | $$(tools)  ## figures 1 and 2 and the scores of 
 	$(PYTHON) tests/audit.py scores --data $(DATA) $(scores) --out $(drawn)/scores.svg
 
 status: | $$(venv)  ## what of the table is done, what is next, and the hours left; runs nothing
-	@$(status) $(files)
+	@$(MAKE) --no-print-directory -n table | $(status)
 plan-%: | $$(venv)
-	@$(if $(filter-out $(wildcard $(files)),$(files)),$(status) --plan $(files),:)
+	@$(if $(dry),,$(if $(undone),$(MAKE) --no-print-directory -n $(goal) | $(status) --plan))
 
 verify: $$(cells)  ## recompute what the files of the table claim
-	@$(PYTHON) tests/audit.py verify --data $(DATA) --threads $(THREADS) $(files)
+	@$(PYTHON) tests/audit.py verify --data $(DATA) --threads $(THREADS) $(every)
 
 made   = $(patsubst %.csv,%,$(wildcard $(RESULTS)/*.csv))
 plain  = $(foreach f,$(made),$(if $(findstring -ablation,$f)$(findstring -grid,$f),,$f))
@@ -163,7 +176,7 @@ fuzz: | $$(tools)  ## damaged files by the ten thousand, and kill -9 under make:
 	$(PYTHON) tests/fuzz.py kills --count 20
 
 lowest:  ## the test suite with the lowest versions of the packages
-	@$(MAKE) test VENV=.venv-lowest PYTHON=.venv-lowest/bin/python PACKAGES="torch==2.4.0 torchvision==0.19.0 numpy==1.26.4"
+	@$(MAKE) test VENV=.venv-lowest PYTHON=.venv-lowest/bin/python PACKAGES="$(LOWEST)"
 
 bench: | $$(venv)  ## training speed against the usual PyTorch loop, and what make table1 takes
 	$(PYTHON) tests/bench.py
@@ -190,10 +203,11 @@ way-rewound  = $() --start $(word 2,$+)
 way-reinitialised = $(way-rewound)
 initial  = $(if $(filter %-rewound,$*),$(RUNS)/$(dir $(*D))none/dense.pt) \
            $(if $(filter %-reinitialised,$*),$(RUNS)/$(subst /seed,/seed100,$(dir $(*D)))none/dense.pt)
-epochs   = --epochs $(if $(filter none/dense.pt,$(set)/$(@F)),0,$(if $(filter finetuned%,$(@F)),$(TUNE_EPOCHS),$(EPOCHS)))
+count    = $(if $(filter finetuned%,$(@F)),$(TUNE_EPOCHS),$(EPOCHS))
+epochs   = --epochs $(if $(filter none/dense.pt,$(set)/$(@F)),0,$(count))
 train    = $(strip $(seed) $(epochs) $(FLAGS))
-longer   = --share $(shell awk 'BEGIN { print 1 / $(set:long-%=%) }') $()
-samples  = $(if $(filter matched-%,$(set)),--share $(set:matched-%=%) ,$(if $<,--subset $< $(if $(filter long-%,$(set)),$(longer))))
+longer   = $(if $(filter long-%,$(set)),--share $(shell awk 'BEGIN { print 1 / $(set:long-%=%) }') )
+samples  = $(if $(filter matched-%,$(set)),--share $(set:matched-%=%) ,$(if $<,--subset $< $(longer)))
 chosen   = $(if $(filter none matched-%,$(*F)),,$(RUNS)/$*/subset.npy)
 run      = --data $(DATA) --threads $(THREADS)
 python   = $(strip $(RUN) $(PYTHON))
@@ -201,15 +215,18 @@ valid    = paper released $(subst $(space),+,$(filter $(subst +, ,$(protocol)),t
 unknown  = $(error no protocol $(protocol): it is paper, released, or some of $(DEPARTURES), in this order, joined by +)
 departs  = $(if $(filter $(valid),$(protocol)),$(subst +, ,$(protocol)),$(unknown))
 depart   = $(if $(filter $(1) released,$(departs)),$(2),$(3))
-setting  = --events $(if $(filter toneva,$(departs)),toneva,$(call depart,flipped,flipped,forgotten)) --positions $(call depart,shuffled,shuffled,fixed) \
+events   = $(if $(filter toneva,$(departs)),toneva,$(call depart,flipped,flipped,forgotten))
+setting  = --events $(events) --positions $(call depart,shuffled,shuffled,fixed) \
            --batchnorm $(call depart,frozen,frozen,train)
+arrays   = $(foreach kind,scores correct errors,--$(kind) $(RUNS)/$*/$(kind:scores=forget).npy)
 ties     = --ties $(call depart,indexed,index,lot)
 mask     = --mask $(call depart,regrown,release,hold)
 
-.PRECIOUS: $(addprefix $(RUNS)/%/,forget.npy correct.npy errors.npy full/dense.pt subset.npy dense.pt pruned.pt finetuned.pt)
+.PRECIOUS: $(addprefix $(RUNS)/%/,forget.npy correct.npy errors.npy full/dense.pt subset.npy dense.pt)
+.PRECIOUS: $(addprefix $(RUNS)/%/,pruned.pt finetuned.pt)
 
 $(RUNS)/%/forget.npy $(RUNS)/%/correct.npy $(RUNS)/%/errors.npy $(RUNS)/%/full/dense.pt: | $$(venv)
-	$(python) forget.py $(network) $(train) $(setting) $(run) --scores $(RUNS)/$*/forget.npy --correct $(RUNS)/$*/correct.npy --errors $(RUNS)/$*/errors.npy --out $(RUNS)/$*/full/dense.pt
+	$(python) forget.py $(network) $(train) $(setting) $(run) $(arrays) --out $(RUNS)/$*/full/dense.pt
 
 $(RUNS)/%/subset.npy: $(RUNS)/$$(*D)/$$(scored).npy | $$(venv)
 	$(PYTHON) select.py --scores $< $(order) $(ties) $(seed) --out $@
@@ -223,10 +240,14 @@ $(RUNS)/%/pruned.pt: $(RUNS)/$$(*D)/dense.pt $$(initial) | $$(venv)
 $(RUNS)/%/finetuned.pt: $(RUNS)/%/pruned.pt | $$(venv)
 	$(python) finetune.py --in $< $(mask) $(train) $(run) --out $@
 
-# Round i of 5 prunes at 1 - (1 - R)^(i / 5).
+# Round i of 5 prunes at 1 - (1 - R)^(i / 5). The files of the last round have no number.
+before   = $(word $(1),$< $(foreach k,1 2 3 4,$(@D)/finetuned-$k.pt))
+after    = $(@D)/$(2)$(patsubst -5,,-$(1)).pt
+so_far   = $(shell awk 'BEGIN { print 1 - (1 - $(firstword $(pruning))) ^ ($(1) / 5) }')
+fifth    = $(strip $(seed) --epochs $(shell expr $(TUNE_EPOCHS) / 5) $(FLAGS))
 define round
-$(python) prune.py --in $(word $(1),$< $(foreach k,1 2 3 4,$(@D)/finetuned-$k.pt)) --ratio $(shell awk 'BEGIN { print 1 - (1 - $(firstword $(pruning))) ^ ($(1) / 5) }') $(run) --out $(@D)/pruned$(patsubst -5,,-$(1)).pt
-$(python) finetune.py --in $(@D)/pruned$(patsubst -5,,-$(1)).pt $(mask) $(strip $(seed) --epochs $(shell expr $(TUNE_EPOCHS) / 5) $(FLAGS)) $(run) --out $(@D)/finetuned$(patsubst -5,,-$(1)).pt
+$(python) prune.py --in $(before) --ratio $(so_far) $(run) --out $(call after,$(1),pruned)
+$(python) finetune.py --in $(call after,$(1),pruned) $(mask) $(fifth) $(run) --out $(call after,$(1),finetuned)
 
 endef
 $(RUNS)/%-5x/pruned.pt $(RUNS)/%-5x/finetuned.pt: $(RUNS)/$$(*D)/dense.pt | $$(venv)

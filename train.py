@@ -332,7 +332,7 @@ def fit(net, data, args, stream, subset=None, share=1.0, hold=False, batchnorm="
     """Train `net` in place with a fresh Adam, args.epochs passes over the training set or its `subset` (int64 [M]).
 
     stream: FIRST_TRAINING or FINE_TUNING; of it and args.seed comes the order of the samples.
-    share: an epoch is only this share of the samples, and the next one goes on where it stopped, if the pass has a whole
+    share: an epoch is only this share of the samples, and the next one goes on where it stopped if the pass has a whole
     epoch left, else with a new pass; above 1 it is several passes.
     hold: whether prunable weights that are zero stay zero.
     batchnorm: "train", or "frozen" to train in eval mode.

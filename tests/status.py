@@ -1,52 +1,59 @@
-"""How far a table is: steps done and left, the next one, and the hours left, from the files that make names.
+"""How far a table is: cells done, steps left and the next one, and the hours left, from what `make -n` would run.
 
-    python tests/status.py --jobs 2 runs/paper/MNIST/fcnet/seed0/forget.npy ...
+    make -n table | python tests/status.py --cells 3 --jobs 2 runs/paper/MNIST/fcnet/seed0
 
 Make calls it: `make status`, and with --plan before the first step of a table. The hours come from the seconds that the
-steps already done took for a sample and an epoch; where none is done, from a few steps timed here.
+steps done in these folders took for a sample; where none is done, from a few steps timed here.
 """
 
 import argparse
+import shlex
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-SCRIPTS = {"subset.npy": "select", "dense.pt": "train", "pruned.pt": "prune", "finetuned.pt": "finetune"}
+SCRIPTS = ("forget", "select", "train", "prune", "finetune")
 
 
-def step(path, epochs):
-    """(script, data set, network, samples times epochs that it trains on) of the step that makes the file.
-
-    None for full/dense.pt, which comes with forget.npy.
-    """
-    from train import DATASETS, fail
-
-    parts = Path(path).parts
-    at = max((i for i, part in enumerate(parts) if part.startswith("seed")), default=0)
-    if at < 2 or parts[at - 2] not in DATASETS:
-        fail(f"{path} is no file of a table of {', '.join(DATASETS)}")
-    dataset, model, chosen, name = parts[at - 2], parts[at - 1], parts[at + 1], parts[-1]
-    size = DATASETS[dataset][2] * epochs
-    if name == "forget.npy":
-        return "forget", dataset, model, size
-    if name == "dense.pt" and chosen == "full":
-        return None
-    share = float(chosen.partition("-")[2] or 0) if name == "dense.pt" else name == "finetuned.pt"
-    share = 1 if (name, chosen[:5]) == ("dense.pt", "long-") else share
-    return SCRIPTS[name], dataset, model, share * size
+def commands(lines):
+    """[(script, its flags, the file it makes)] of the lines that run a script of the suite."""
+    found = []
+    for words in map(shlex.split, lines):
+        script = next(
+            (Path(word).stem for word in words if Path(word).name in {f"{name}.py" for name in SCRIPTS}), None
+        )
+        if script and words[-2] == "--out":
+            found.append(
+                (script, {flag: value for flag, value in zip(words, words[1:]) if flag[:2] == "--"}, words[-1])
+            )
+    return found
 
 
-def seconds_taken(path):
-    """Of the step that made a file, or None where its file does not tell."""
+def trained(script, flags, out, size):
+    """Samples times epochs that a step trains on; size: of the training set."""
+    ratio = float(Path(out).parent.name.partition("-")[2]) if "--subset" in flags else 1
+    return ratio * size * float(flags.get("--share", 1)) * int(flags.get("--epochs", 0))
+
+
+def rates(folders):
+    """{script: seconds for a sample and epoch} of the last networks in the folders, and their training sets' sizes."""
     from train import read
 
-    path = Path(path)
-    checkpoint = path.parent / "full" / "dense.pt" if path.name == "forget.npy" else path
-    return read(checkpoint)["seconds"] if checkpoint.suffix == ".pt" and checkpoint.exists() else None
+    taken, sizes = defaultdict(lambda: [0, 0]), set()
+    found = (path for folder in folders for path in Path(folder).glob("**/*.pt") if not path.match("pruned*.pt"))
+    for path in sorted(found, key=lambda path: path.stat().st_mtime)[-12:]:
+        checkpoint = read(path)
+        step = list(checkpoint["args"])[-1]
+        flags = checkpoint["args"][step]
+        sizes |= {flags["train_size"]} if "train_size" in flags else set()
+        if samples := flags.get("samples", flags.get("train_size", 0)) * flags.get("epochs", 0):
+            rate = taken[step.split("-")[0]]
+            rate[:] = rate[0] + checkpoint["seconds"], rate[1] + samples
+    return {script: seconds / samples for script, (seconds, samples) in taken.items()}, sizes
 
 
 def timed(dataset, model, threads):
@@ -75,43 +82,41 @@ def timed(dataset, model, threads):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", metavar="FILE", help="the files of the table, done or not")
+    parser.add_argument(
+        "folders", nargs="*", metavar="FOLDER", help="of the table's seeds: DATASET/MODEL/seedK at its end"
+    )
+    parser.add_argument("--cells", type=int, required=True, help="in the table, done or not")
     parser.add_argument("--jobs", type=int, default=1, help="steps that run at once (default: 1)")
-    parser.add_argument("--epochs", type=int, default=10, help="of every training (default: 10)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a step (default: 1)")
-    parser.add_argument("--plan", action="store_true", help="one line on what is left")
+    parser.add_argument("--plan", action="store_true", help="one line on what is left, none where that is nothing")
     args = parser.parse_args()
 
-    steps = {path: found for path in dict.fromkeys(args.files) if (found := step(path, args.epochs))}
-    done = [path for path in steps if Path(path).exists()]
-    left = [path for path in steps if path not in set(done)]
-    rates = {}  # script: [seconds, samples], of the steps done
-    for path in done:
-        script, *_, samples = steps[path]
-        if samples and (seconds := seconds_taken(path)):
-            was = rates.get(script, (0, 0))
-            rates[script] = was[0] + seconds, was[1] + samples
-    source = f"by the {len(done)} steps done"
-    samples = sum(steps[path][3] for path in left)
-    if samples and not rates:
-        _, dataset, model, _ = steps[left[0]]
-        rates["train"] = timed(dataset, model, args.threads), 1
-        source = "by a few steps timed now"
-    usual = [sum(numbers) for numbers in zip(*rates.values())]
-    hours = 0.0
-    for script, *_, samples in map(steps.get, left):
-        taken, of = rates.get(script, usual) if samples else (0, 1)
-        hours += samples * taken / of / args.jobs / 3600
-    counts = ", ".join(f"{n} {script}" for script, n in Counter(steps[path][0] for path in left).items())
-    told = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
+    left = commands(sys.stdin)
+    cells = args.cells - sum(Path(out).name == "finetuned.pt" for *_, out in left)
     if not left:
-        print(f"all {len(steps)} steps are done")
-    else:
-        print(f"{len(left)} of {len(steps)} steps to run ({counts}): about {told} with {args.jobs} jobs, {source}")
-    if left and not args.plan:
-        cells = [path for path in done if path.endswith("finetuned.pt")]
-        print(f"{len(cells)} of {sum(path.endswith('finetuned.pt') for path in steps)} cells are done")
-        print(f"next: {left[0]}")
+        return None if args.plan else print(f"all {args.cells} cells are done")
+    from train import DATASETS, fail
+
+    dataset, model = Path(args.folders[0]).parts[-3:-1]
+    if dataset not in DATASETS:
+        fail(f"{dataset} is no data set: they are {', '.join(DATASETS)}")
+    known, sizes = rates(args.folders)
+    source = "by the steps done" if known else "by a few steps timed now"
+    size = sizes.pop() if len(sizes) == 1 else DATASETS[dataset][2]
+    samples = [trained(*command, size) for command in left]
+    if not known and any(samples):
+        known = {"train": timed(dataset, model, args.threads)}
+    usual = sum(known.values()) / max(1, len(known))
+    hours = sum(n * known.get(script, usual) for n, (script, *_) in zip(samples, left)) / args.jobs / 3600
+    counts = ", ".join(f"{n} {script}" for script, n in Counter(script for script, *_ in left).items())
+    told = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
+    print(
+        f"{cells} of {args.cells} cells are done, {len(left)} steps to run ({counts}): about {told} with "
+        f"{args.jobs} job{'s' * (args.jobs > 1)}, {source}",
+        flush=True,
+    )
+    if not args.plan:
+        print(f"next: {left[0][2]}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import train
-from conftest import DIGITS, ROOT, clean_environment, make, run, start
+from conftest import DIGITS, PYTHON, ROOT, clean_environment, make, run, start
 
 USUAL = ("--data", DIGITS, "--threads", 1, "--device", "cpu")
 TRAIN = ("train.py", "--dataset", "MNIST", "--model", "fcnet", *USUAL)
@@ -279,6 +279,18 @@ def test_ratio_of_a_file_as_target_is_whole():
     assert "--order low --ratio 1e-1 " in out
 
 
+def test_plan_comes_before_the_first_step(tmp_path):
+    """RUN=false ends the first step; of two goals each has its own plan."""
+    for goal, cells in {"table1-0.1-0.4": 3, "grid-fcnet-mnist": 55, "ablation": 21, "table": 21}.items():
+        knobs = (f"PYTHON={PYTHON}", f"RUNS={tmp_path}", "RUN=false", "-j1")
+        process = start("make", *knobs, goal, env=clean_environment())
+        first, *_ = process.communicate()[0].splitlines()
+        assert process.returncode and first.startswith(f"0 of {cells} cells are done, "), first
+    process = start("make", *knobs, "-k", "grid-lenet-mnist", "table", env=clean_environment())
+    lines = process.communicate()[0].splitlines()
+    assert [line.split()[2] for line in lines if "cells are done" in line] == ["55", "21"]
+
+
 def test_status_counts_steps_and_names_the_next(chain, tmp_path):
     folder = tmp_path / "paper/MNIST/fcnet/seed0"
     (folder / "full").mkdir(parents=True)
@@ -287,6 +299,6 @@ def test_status_counts_steps_and_names_the_next(chain, tmp_path):
     knobs = (f"RUNS={tmp_path}", "DATA_RATIOS=0.1", "PRUNE_RATIOS=0.4 0.8", "ORDERS=low random", "EPOCHS=3", "-j2")
     out = make("status", *knobs)
     # Two trainings on a tenth and six on all of the data, at an hour for all of it, by two jobs.
-    assert "16 of 17 steps to run (2 select, 2 train, 6 prune, 6 finetune): about 3.1 hours with 2 jobs" in out
-    assert "by the 1 steps done" in out and "0 of 6 cells" in out and f"next: {folder}/low-0.1/subset.npy" in out
+    assert "0 of 6 cells are done, 16 steps to run (" in out and "about 3.1 hours with 2 jobs, by the steps done" in out
+    assert all(count in out for count in ("2 select", "2 train", "6 prune", "6 finetune")) and "next: " in out
     assert len(list(tmp_path.rglob("*.npy"))) == 1 and len(list(tmp_path.rglob("*.pt"))) == 1
