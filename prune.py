@@ -147,7 +147,7 @@ def main():
     before = {name: (layer.weight == 0).double().mean() for name, layer in prunable(net).items()}
     speed = measure(net, data, args)[-1] if channels else None
     found = magnitudes(net, args.criterion, args.seed)
-    how = {"ratio": args.ratio, "scope": args.scope, "criterion": args.criterion, "structure": args.structure}
+    how = {key: getattr(args, key) for key in ("ratio", "scope", "criterion", "structure", "precision")}
     how |= {"seed": args.seed} if args.criterion == "random" else {}
     how["start"] = restart(net, checkpoint, args) if args.start else ""
     if channels:

@@ -115,12 +115,12 @@ def load_cell(path):
     checkpoint = read(path)
     try:
         args, earlier = checkpoint["args"], checkpoint["earlier"]
-        first = "train" if "train" in args else "forget"
-        origin, dense = args[first], earlier[first]
         steps = [name for name in args if name not in ("forget", "select", "train")]
         prunes, tunes = ([args[s] for s in steps if s.split("-")[0] == kind] for kind in ("prune", "finetune"))
-        if not prunes or args[steps[-1]] is not tunes[-1]:
-            raise ValueError("it does not end with prune and finetune")
+        if not prunes or not tunes or args[steps[-1]] is not tunes[-1]:
+            raise ValueError("run prune.py and then finetune.py on it")
+        first = "train" if "train" in args else "forget"
+        origin, dense = args[first], earlier[first]
         for key, of in (("seed", args.values()), ("mask", tunes)):
             if len(found := sorted({str(flags[key]) for flags in of if key in flags})) > 1:
                 raise ValueError(f"its steps have --{key} {' and '.join(found)}")

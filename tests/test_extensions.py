@@ -98,7 +98,7 @@ def test_scope_counts_live_weights_alone(nets, cifar, tmp_path, gradients, scope
         assert (largest_gone <= smallest_left) == (criterion == "magnitude")
     rest = [name for name in before if name not in live]
     assert rest and all(torch.equal(before[name], after[name]) for name in rest)
-    how = {"scope": scope, "criterion": criterion, "structure": "weights", "start": ""}
+    how = {"scope": scope, "criterion": criterion, "structure": "weights", "precision": "fp32", "start": ""}
     how |= {"seed": 3} if criterion == "random" else {}
     args = torch.load(tmp_path / "out.pt", weights_only=True)["args"]["prune"]
     assert {key: args[key] for key in args if isinstance(args[key], str) or key == "seed"} == how
