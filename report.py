@@ -611,8 +611,9 @@ def render(tables, legend, notes, style):
     out, dash = [], "- " if style == "markdown" else ""
     if style == "latex":
         tabulars = itertools.chain(*(tabulars_of(titles, lines) for titles, lines in tables))
-        out = ["% needs \\usepackage{booktabs}", *tabulars, *map(escape, legend), *(f"% {note}" for note in notes)]
-        return "\n".join(out) + "\n"
+        small = r"{\footnotesize\tabcolsep=3pt\parindent=0pt\parskip=1ex"
+        out = ["% needs \\usepackage{booktabs}", small, *tabulars, *map(escape, legend), r"\par}"]
+        return "\n".join(out + [f"% {note}" for note in notes]) + "\n"
     for titles, lines in tables:
         widths = [max(2, *map(len, column)) for column in zip(titles, *lines)]  # markdown's rule is "-:" at least
         lines = [[field.rjust(width) for field, width in zip(line, widths)] for line in (titles, *lines)]
