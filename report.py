@@ -55,9 +55,8 @@ class Cell(NamedTuple):
     pruning: str  # "" for one shot by magnitude in every layer, else what differs
     seed: int
     dense: float  # % after the first training
-    worst_class: float  # % of that network's worst class
-    class_sd: float  # standard deviation of its accuracy over classes, in percentage points
     curve: str  # % after pruning, and after every epoch of fine-tuning
+    classes: str  # % of every class before pruning, after it, and after fine-tuning; "" in older files
     trained: int  # samples times epochs of all trainings, with the scoring run where the order needs one
     parameters: int
     nonzero: int  # parameters less the pruned weights that are zero
@@ -76,12 +75,17 @@ class Cell(NamedTuple):
     def accuracies(self):
         return [float(accuracy) for accuracy in self.curve.split()]
 
+    @property
+    def by_class(self):
+        """float64 [3, classes], or [3, 0]."""
+        return np.array(self.classes.split(), dtype=np.float64).reshape(3, -1)
+
     def end(self, epochs=1):
         """The mean accuracy after the last epochs of fine-tuning, %."""
         return statistics.fmean((self.accuracies[1:] or self.accuracies)[-epochs:])
 
 
-AGREE, RESULT = Cell._fields[:5], Cell._fields[11:20]  # what all files must agree in; what two files of the same cell
+AGREE, RESULT = Cell._fields[:5], Cell._fields[11:19]  # what all files must agree in; what two files of the same cell
 
 
 def departures(protocol):
@@ -132,7 +136,8 @@ def load_cell(path):
             value = (tunes[-1] if step == "finetune" else args.get(step, {})).get(setting, text)
             if value != text:  # a third value, such as toneva, is a departure of its own
                 names.append(name if value == program else value)
-        by_class = [accuracy for accuracy in dense["class_accuracy"] if not math.isnan(accuracy)]
+        pruned = earlier[[step for step in steps if args[step] is prunes[-1]][0]]
+        by_class = (x for history in (dense, pruned, checkpoint) for x in history["class_accuracy"])
         tune, versions = tunes[-1], (f"{name} {version}" for name, version in checkpoint["versions"].items())
         values = {
             **{key: origin[key] for key in ("dataset", "model", "seed")},
@@ -140,8 +145,9 @@ def load_cell(path):
             **{"first": "" if order == "none" else settings(origin), "tuning": settings(*tunes)},
             **{"protocol": project("+".join(names), order), "order": order, "data_ratio": data_ratio},
             **{"prune_ratio": prunes[-1]["ratio"], "pruning": pruning_of(steps, prunes, tunes)},
-            **{"dense": dense["accuracy"][-1], "worst_class": min(by_class), "class_sd": statistics.pstdev(by_class)},
+            "dense": dense["accuracy"][-1],
             "curve": " ".join(f"{accuracy:.6g}" for accuracy in checkpoint["accuracy"]),
+            "classes": " ".join(f"{accuracy:.6g}" for accuracy in by_class),
             "trained": sum(flags.get("samples", flags["train_size"]) * flags["epochs"] for flags in trainings),
             **{"parameters": tune["parameters"], "nonzero": tune["parameters"] - tune["zeros"]},
             **{"live": tune["live"], "live_nonzero": tune["live"] - tune["live_zeros"]},
@@ -195,12 +201,15 @@ def pruning_of(steps, prunes, tunes):
 def check(values):
     """The Cell of these values, or of their texts; ValueError says which of them cannot be."""
     cell = Cell(*(kind(value) for kind, value in zip(Cell.__annotations__.values(), values, strict=True)))
-    for name, value in [*cell._asdict().items(), *(("curve", accuracy) for accuracy in cell.accuracies)]:
-        most = {"dense": 100.001, "curve": 100.001, "prune_ratio": 1}.get(name, 1e18)
+    parts = [("curve", accuracy) for accuracy in cell.accuracies] + [("classes", x) for x in cell.by_class.flat]
+    for name, value in [*cell._asdict().items(), *parts]:
+        most = {"dense": 100.001, "curve": 100.001, "classes": 100.001, "prune_ratio": 1}.get(name, 1e18)
         if not (value.isprintable() if isinstance(value, str) else 0 <= value < most):  # nan is neither
             raise ValueError(f"{name} is {value!r}")
     if not cell.accuracies or not cell.order.strip() or cell.protocol != project(cell.protocol, cell.order):
         raise ValueError(f"curve {cell.curve!r}, order {cell.order!r}, protocol {cell.protocol!r}")
+    if cell.classes and len(cell.by_class[0]) != DATASETS[cell.dataset][0]:
+        raise ValueError(f"classes has {cell.by_class.size} numbers, not three for each of {cell.dataset}'s")
     if cell.data_ratio != {"base": 1, "none": 0}.get(cell.order, cell.data_ratio):
         raise ValueError(f"data_ratio {cell.data_ratio} of {cell.order}")
     return cell
@@ -514,8 +523,6 @@ def effect_rows(grids, pooled, late):
 
 COSTS = {  # title: field of Cell, decimals
     "Before pruning": ("dense", 2),
-    "its worst class": ("worst_class", 1),
-    "sd over classes": ("class_sd", 1),
     "samples x epochs": ("trained", 0),
     "parameters": ("parameters", 0),
     "not zero": ("nonzero", 0),
@@ -525,14 +532,24 @@ COSTS = {  # title: field of Cell, decimals
 
 
 def cost_rows(grids):
-    """What networks cost and how their classes fare, {title: text} for every order and place; means over seeds."""
+    """What networks cost and how hard classes fare, {title: text} for every order and place; means over seeds.
+
+    Hard is the fifth of the classes that the baseline gets wrong most before pruning.
+    """
     rows = []
-    for grid, order in ((grid, order) for grid in grids for order in grid.orders):
-        for place, cells in sorted((key[1:], found.values()) for key, found in grid.cells.items() if key[0] == order):
+    for grid in grids:
+        base = [c.by_class[0] for found in grid.cells.values() for c in found.values() if c.order == "base" and c.classes]
+        hard = np.argsort(np.mean(base, 0), kind="stable")[: len(base[0]) // 5] if base else []
+        for order, *place in sorted(grid.cells, key=lambda key: (grid.orders.index(key[0]), key)):
+            cells = grid.cells[order, *place].values()
             row = {"Order": order} | start_row(grids, grid, *place) | {"Seeds": str(len(cells))}
             row["Accuracy"] = f"{statistics.fmean(cell.end() for cell in cells):.2f}"
+            row["After pruning"] = f"{statistics.fmean(cell.accuracies[0] for cell in cells):.2f}"
             for name, (field, digits) in COSTS.items():
                 row[name] = f"{statistics.fmean(getattr(cell, field) for cell in cells):.{digits}f}"
+            known = [cell.by_class[:, hard].mean(1) for cell in cells if cell.classes and base]
+            for k, name in enumerate(("hard classes before", "pruned", "at the end")):
+                row[name] = f"{np.mean(known, 0)[k]:.1f}" if known else None
             rows.append(row | {"seconds": f"{statistics.fmean(c.first_seconds + c.seconds for c in cells):.0f}"})
     return rows
 
@@ -777,7 +794,8 @@ def main():
     if args.what == "cells":
         text = write_csv(cells)
     elif args.what == "costs":
-        counted = "Means over seeds. samples x epochs count the scoring run where the order needs one; seconds do not."
+        counted = "Means over seeds. samples x epochs count the scoring run where the order needs one; seconds do not. "
+        counted += "Hard: the fifth of the classes that the baseline gets wrong most before pruning."
         text = render([columns(cost_rows(grids))], [counted], notes(cells, grids), args.format)
     else:
         cell, network, late = (spread(cells, parts, epochs) for parts, epochs in ((5, 1), (4, 1), (4, 3)))
