@@ -81,8 +81,8 @@ class Cell(NamedTuple):
         return np.array(self.classes.split(), dtype=np.float64).reshape(3, -1)
 
     def end(self, epochs=1):
-        """The mean accuracy after the last epochs of fine-tuning, %."""
-        return statistics.fmean((self.accuracies[1:] or self.accuracies)[-epochs:])
+        """The mean accuracy after the last epochs of fine-tuning, or, of 0 epochs, after pruning, %."""
+        return statistics.fmean((self.accuracies[1:] or self.accuracies)[-epochs:] if epochs else self.accuracies[:1])
 
 
 AGREE, RESULT = Cell._fields[:5], Cell._fields[11:19]  # what all files must agree in; what two files of the same cell
@@ -416,7 +416,7 @@ def difference(grid, one, other, places, pooled, epochs=1):
     """The Estimate of order one - order other over places [(data ratio, prune ratio)], averaged within a seed first.
 
     It rests on the seeds that have the most of these places; None if there is no pair. pooled: the Spread of a cell
-    where there is one place, of a network where there are several.
+    where there is one place, of a network where there are several, None to go by these pairs alone.
     """
     pairs = defaultdict(list)
     for place in places:
@@ -431,8 +431,15 @@ def difference(grid, one, other, places, pooled, epochs=1):
     for cell in itertools.chain(*itertools.chain(*pairs)):
         shares[cell.place[:4], cell.seed] += 1 / most
     values = tuple(statistics.fmean(a.end(epochs) - b.end(epochs) for a, b in found) for found in pairs)
-    half = pooled.half(sum(share**2 for share in shares.values()) / len(values) ** 2)
+    variance = sum(share**2 for share in shares.values()) / len(values) ** 2
+    half = pooled.half(variance) if pooled else paired_half(values)
     return Estimate(values, networks=len(shares), half=half)
+
+
+def paired_half(values):
+    """Half of the 95 % interval of the mean by the t test of these values alone; None of a single one."""
+    n = len(values)
+    return t_quantile(n - 1) * statistics.stdev(values) / math.sqrt(n) if n > 1 else None
 
 
 def sign_flip_p(values):
@@ -508,6 +515,7 @@ def effect_rows(grids, pooled, late):
     """The main effects: {title: text, Estimate or None}; pooled, late: Spreads of a network, late of three epochs."""
     rows, ratios = [], sorted({ratio for grid in grids for ratio in grid.data_ratios})
     pairs = ("low", "base"), ("high", "base"), ("low", "random"), ("high", "random"), ("low", "high")
+    pairs += ("random", "base"), ("matched", "base")
     for grid, pair in itertools.product(grids, pairs):
         if whole := difference(grid, *pair, grid.places, pooled):
             row = start_row(grids, grid) | {"Main effect": title(*pair), "All cells": whole}
@@ -515,6 +523,7 @@ def effect_rows(grids, pooled, late):
                 places = [place for place in grid.places if place[0] == ratio]
                 row[f"Data Ratio {ratio:g}"] = difference(grid, *pair, places, pooled)
             row["Last three epochs"] = difference(grid, *pair, grid.places, late, 3)
+            row["After pruning"] = difference(grid, *pair, grid.places, None, 0)
             row |= {"Networks": str(whole.networks), "Seeds": str(len(whole.values))}
             row["Sign flips"] = f"{sign_flip_p(whole.values):.3f}" if len(whole.values) >= 6 else None
             rows.append(row)
@@ -575,7 +584,8 @@ accuracy = cell + seed + residual: sigma {cell.sigma:.2f}, {cell.df} degrees of 
 *: not 0 at 5 % by the t test with that spread, Holm-corrected over the {tests} differences of the table.
 p: of the same test, from 6 seeds up. in, out: of the 95 % prediction interval of a new run is the published one.
 Main effects are averaged within a seed, and their unit is the network: sigma {network.sigma:.2f}, {network.df} degrees.
-Last three epochs: of the mean accuracy after them. Sign flips: p of that test, uncorrected."""
+Last three epochs: of the mean accuracy after them. Sign flips: p of that test, uncorrected.
+After pruning: before fine-tuning; ± is of the paired t test of these seeds alone, since spreads differ there."""
 
 
 def legend(rows, cell, network):
@@ -609,8 +619,7 @@ def notes(cells, grids, rows=(), effects=()):
         for d, p in sorted(place for order, *place in theirs if order == "low"):
             gaps[d].append(theirs["low", d, p] - theirs["high", d, p])
         gaps = [statistics.fmean(gap) for gap in gaps.values()]
-        half = t_quantile(len(gaps) - 1) * statistics.stdev(gaps) / math.sqrt(len(gaps))
-        mean = f"{statistics.fmean(gaps):+.2f} ± {half:.2f}"
+        mean = f"{statistics.fmean(gaps):+.2f} ± {paired_half(gaps):.2f}"
         lines.append(f"Published low - high: {mean} over {len(gaps)} data ratios, whose cells share networks.")
         size = DATASETS[cell.dataset][2]
         if (cell.data.split()[0], first[:10], cell.tuning[:10]) != (str(size), "10 epochs,", "10 epochs,"):
