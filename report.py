@@ -547,7 +547,8 @@ def cost_rows(grids):
     """
     rows = []
     for grid in grids:
-        base = [c.by_class[0] for found in grid.cells.values() for c in found.values() if c.order == "base" and c.classes]
+        cells = (cell for found in grid.cells.values() for cell in found.values())
+        base = [cell.by_class[0] for cell in cells if cell.order == "base" and cell.classes]
         hard = np.argsort(np.mean(base, 0), kind="stable")[: len(base[0]) // 5] if base else []
         for order, *place in sorted(grid.cells, key=lambda key: (grid.orders.index(key[0]), key)):
             cells = grid.cells[order, *place].values()

@@ -77,8 +77,7 @@ COMMANDS = {  # kind: the files that are mutated, and what reads them; a last wo
     "correct": {"correct.npy": SELECT[1:]},
     "errors": {
         "errors.npy": [
-            f"select.py --scores errors.npy --order {order} --ratio 0.2 --out out.npy"
-            for order in ("el2n", "ccs")
+            f"select.py --scores errors.npy --order {order} --ratio 0.2 --out out.npy" for order in ("el2n", "ccs")
         ]
     },
     "subset": {"low.npy": [f"train.py --subset low.npy --epochs 1 {NETWORK} --out out.pt", *SELECT[3:]]},

@@ -29,7 +29,8 @@ def make_cell(order, data_ratio, prune_ratio, seed, accuracy, protocol="released
     values |= dict.fromkeys(("first", "tuning"), "10 epochs, lr 0.001, batch size 64, fp32")
     values |= {"order": order, "data_ratio": data_ratio, "prune_ratio": prune_ratio, "seed": seed}
     values |= {"protocol": report.project(protocol, order)}
-    values |= {"curve": " ".join([f"{accuracy / 2 + seed**2 % 7}", *(f"{accuracy - 10 + i}" for i in range(1, 10)), f"{accuracy}"])}
+    curve = [accuracy / 2 + seed**2 % 7, *(accuracy - 10 + i for i in range(1, 10)), accuracy]
+    values |= {"curve": " ".join(map(str, curve))}
     return report.Cell(**values | changes)
 
 
@@ -397,7 +398,8 @@ def test_steps_done_twice_are_told_in_full(held, tmp_path):
     assert cell.seconds == pytest.approx(held["seconds"] + history["seconds"] + 12)
     only = report.load_cell(change(held, tmp_path / "x.pt", {"finetune-2": tune}, {"finetune": history}))
     assert only.pruning == "prune 0.8, tune 1 1, steps prune finetune finetune-2"
-    assert "run prune.py and then finetune.py" in refusal("report.py", "table", change(held, tmp_path / "x.pt", {"prune-2": prune}))
+    unfinished = change(held, tmp_path / "x.pt", {"prune-2": prune})
+    assert "run prune.py and then finetune.py" in refusal("report.py", "table", unfinished)
 
 
 def test_seeds_and_masks_of_a_cell_are_one(held, tmp_path):
