@@ -503,8 +503,22 @@ def write(path, content):
         file.write(buffer.getbuffer())
 
 
-HISTORY = {"accuracy": list, "class_accuracy": list, "loss": list, "seconds": float}
-CHECKPOINT = {"model": dict, "args": dict, **HISTORY, "earlier": dict, "versions": dict, "device": str}
+NUMBER = (int, float)
+HISTORY = {"accuracy": [NUMBER], "class_accuracy": [NUMBER], "loss": [NUMBER], "seconds": NUMBER}
+CHECKPOINT = {  # ... stands for any key
+    **{"model": {...: torch.Tensor}, "args": {...: {...: (int, float, str)}}, **HISTORY},
+    **{"earlier": {...: HISTORY}, "versions": {...: str}, "device": str},
+}
+
+
+def fits(value, shape):
+    """Whether a value has the types of `shape`: a type, [that of every item] or {key: that of its value}."""
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(fits(item, shape[0]) for item in value)
+    if isinstance(shape, dict):
+        keys = dict.fromkeys(value, shape[...]) if ... in shape and isinstance(value, dict) else shape
+        return isinstance(value, dict) and all(key in value and fits(value[key], keys[key]) for key in keys)
+    return isinstance(value, shape)
 
 
 def save(path, net, args, history, before=None):
@@ -535,7 +549,7 @@ def read(path):
     """A checkpoint from `path`; exits with one line if it is missing, damaged or something else."""
     try:
         checkpoint = load_pt(path)
-        if any(not isinstance(checkpoint[key], kind) for key, kind in CHECKPOINT.items()):
+        if not fits(checkpoint, CHECKPOINT):
             raise TypeError("its parts are of other types")
     except Exception as error:
         fail(f"{path} is not a checkpoint of this suite ({first_line(error)})")
@@ -557,7 +571,7 @@ def restore(path, args):
                 raise ValueError("its layers do not fit")
         if not all(tensor.isfinite().all() for tensor in net.state_dict().values()):
             raise ValueError("it has a weight that is not finite")
-        digest = origin["data"]
+        digest, _ = origin["data"], origin["epochs"]
     except Exception as error:
         fail(f"{path} is not a checkpoint of this suite ({first_line(error)})")
     data = load(origin["dataset"], args.data, args.device)

@@ -62,6 +62,9 @@ CASES = {  # name: command, words that the one line has
     "checkpoint that is none": (PRUNE.replace("{chain}/dense", "list"), "list.pt not a checkpoint"),
     "checkpoint with another network": (PRUNE.replace("{chain}/dense", "wrong"), "wrong.pt not a checkpoint"),
     "checkpoint that needs code": (TUNE.replace("{chain}/pruned", "code"), "code.pt"),
+    "checkpoint with a tensor for a flag": (PRUNE.replace("{chain}/dense", "flag"), "flag.pt other types"),
+    "checkpoint with a tensor for numbers": (PRUNE.replace("{chain}/dense", "tensor"), "tensor.pt other types"),
+    "start that lacks a flag": (PRUNE + " --start epochs.pt", "epochs.pt 'epochs'"),
     "checkpoint missing": (TUNE.replace("{chain}/pruned", "nowhere"), "nowhere.pt"),
     "checkpoint of other data": (TUNE.replace("{digits}", "other"), "pruned.pt other data"),
     "report of a checkpoint not pruned": (REPORT.replace("hold", "dense"), "dense.pt run prune.py"),
@@ -112,6 +115,11 @@ def folder(chain, tmp_path_factory):
     wrong = torch.load(chain / "dense.pt", weights_only=True)
     wrong["args"]["train"]["model"] = "lenet"
     torch.save(wrong, folder / "wrong.pt")
+    base = torch.load(chain / "full.pt", weights_only=True)
+    flags = base["args"]["forget"]
+    torch.save(base | {"args": {"forget": {k: flags[k] for k in flags if k != "epochs"}}}, folder / "epochs.pt")
+    torch.save(base | {"args": {"forget": flags | {"epochs": torch.tensor([3, 3])}}}, folder / "flag.pt")
+    torch.save(base | {"class_accuracy": torch.tensor(base["class_accuracy"])}, folder / "tensor.pt")
     better = torch.load(chain / "hold.pt", weights_only=True)
     better["accuracy"][-1] += 1
     torch.save(better, folder / "better.pt")
