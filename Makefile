@@ -65,8 +65,13 @@ ways         = live global random channels rewound reinitialised 5x
 one          = $(if $(filter 1,$(words $($(1)))),,$(error $(1)="$($(1))" must be one word))
 some         = $(if $(strip $($(1))),,$(error $(1) is empty))
 either       = $(subst $(space),|,$(ways))
-each         = $(foreach w,$(shell printf '%s\n' $($(1)) | grep -vxE '$(2)'),$(error $(1): $w is not $(3)))
+DATA+RUNS    = $(DATA) $(RUNS)
+quote        = '$(subst ','\'',$(1))'
+words        = $(foreach w,$($(1)),$(call quote,$w))
+each         = $(foreach w,$(shell printf '%s\n' $(words) | grep -vxE '$(2)'),$(error $(1): $w is not $(3)))
 check        = $(foreach k,PROTOCOL EPOCHS TUNE_EPOCHS DATASET MODEL DATA RUNS,$(call one,$k)) \
+               $(call each,DATA+RUNS,[[:alnum:]_./~+=@:-]+,a path of letters and digits and _./~+=@:-) \
+               $(foreach protocol,$(PROTOCOL),$(if $(filter $(valid),$(protocol)),,$(unknown))) \
                $(foreach k,SEEDS DATA_RATIOS PRUNE_RATIOS,$(call some,$k)) \
                $(call each,DATA_RATIOS,1|0\.[0-9]*[1-9],a ratio above 0 and at most 1 such as 0.1) \
                $(call each,PRUNE_RATIOS,(0|0\.[0-9]*[1-9])(-($(either)))?,a ratio from 0 to below 1 such as 0.8) \
@@ -90,13 +95,13 @@ errors = $(if $(filter el2n ccs,$(ORDERS)),$(seeds:%=%/errors.npy))
 every  = $(scores) $(errors) $(subset) $(dense) $(cells:finetuned.pt=pruned.pt) $(cells)
 ablate = $(foreach PROTOCOL,$(PROTOCOLS),$(cells))
 asked  = --epochs $(strip $(EPOCHS) $(if $(tuned),--tune-epochs $(tuned)) $(FLAGS))
-report = $(PYTHON) report.py table --format $(FORMAT) --asked='$(asked)' $(filter-out plan-%,$^)
+report = $(PYTHON) report.py table --format $(FORMAT) --asked=$(call quote,$(asked)) $(filter-out plan-%,$^)
 drawn  = $(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)
-jobs   = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
-goal   = $*
 shown  = $(cells)
 places = $(seeds)
-status = $(PYTHON) tests/status.py --cells $(words $(shown)) --jobs $(jobs) --threads $(THREADS) $(places)
+number = $(words $(sort $(shown)))
+jobs   = $(or $(patsubst -j%,%,$(firstword $(filter -j%,$(MAKEFLAGS)))),$(number))
+status = $(PYTHON) tests/status.py --cells $(number) --jobs $(jobs) $(if $(RUN),--elsewhere) $(run) $(places)
 undone = $(filter-out $(wildcard $(shown)),$(shown))
 dry    = $(findstring n,$(firstword -$(MAKEFLAGS)))
 own    = $(filter $(VENV)/bin/python,$(PYTHON))
@@ -119,12 +124,11 @@ smoke: | $$(venv)  ## the whole method on 5,000 embedded digits in a minute: FCN
 
 table1 table1-%: DATASET = CIFAR100
 table1 table1-%: MODEL = resnet18
-table1-%: DATA_RATIOS = $(word 1,$(subst -, ,$*))
-table1-%: PRUNE_RATIOS = $(word 2,$(subst -, ,$*))
-table1-%: goal = table1-$*
+table1-%: DATA_RATIOS = $(word 1,$(subst -, ,$(*:table1-%=%)))
+table1-%: PRUNE_RATIOS = $(word 2,$(subst -, ,$(*:table1-%=%)))
 table1: plan-table1 $$(cells)  ## the paper's Table 1: ResNet18 on CIFAR-100
 	@$(report)
-$(rows): table1-%: plan-% $$(cells)  ## a row of it: make table1-0.1-0.4
+$(rows): table1-%: plan-table1-% $$(cells)  ## a row of it: make table1-0.1-0.4
 	@$(report)
 
 table: plan-table $$(cells)  ## any table: set the knobs below
@@ -132,10 +136,9 @@ table: plan-table $$(cells)  ## any table: set the knobs below
 
 grid-%: DATA_RATIOS = 0.1 0.2 0.3 0.4 0.5
 grid-%: PRUNE_RATIOS = 0 0.2 0.4 0.6 0.8
-grid-%: goal = grid-$*
-grid-%: MODEL = $(word 1,$(subst -, ,$*))
-grid-%: DATASET = $(subst mnist,MNIST,$(subst cifar,CIFAR,$(word 2,$(subst -, ,$*))))
-$(grids): grid-%: plan-% $$(cells)  ## the paper's 5 x 5 grid of one experiment
+grid-%: MODEL = $(word 1,$(subst -, ,$(*:grid-%=%)))
+grid-%: DATASET = $(subst mnist,MNIST,$(subst cifar,CIFAR,$(word 2,$(subst -, ,$(*:grid-%=%)))))
+$(grids): grid-%: plan-grid-% $$(cells)  ## the paper's 5 x 5 grid of one experiment
 	@$(report)
 
 ablation: DATA_RATIOS = 0.1
@@ -150,10 +153,11 @@ figures: $$(cells) $$(scores) | $$(tools)  ## figures 1 and 2 and the scores of 
 	$(PYTHON) report.py figure2 $(cells) --out $(drawn)/figure2.svg
 	$(PYTHON) tests/audit.py scores --data $(DATA) $(scores) --out $(drawn)/scores.svg
 
-status: | $$(venv)  ## what of the table is done, what is next, and the hours left; runs nothing
-	@$(MAKE) --no-print-directory -n table | $(status)
+status: | $$(venv)  ## what of the table is done, what is next, and the hours left; runs no step
+	@steps=$$($(MAKE) --no-print-directory -n table) && printf '%s\n' "$$steps" | $(status)
 plan-%: | $$(venv)
-	@$(if $(dry),,$(if $(undone),$(MAKE) --no-print-directory -n $(goal) | $(status) --plan))
+	@$(if $(dry),,$(if $(undone),$(planned)))
+planned = steps=$$($(MAKE) --no-print-directory -n $* 2>&1) && printf '%s\n' "$$steps" | $(status) --plan || :
 
 verify: $$(cells)  ## recompute what the files of the table claim
 	@$(PYTHON) tests/audit.py verify --data $(DATA) --threads $(THREADS) $(every)
@@ -184,7 +188,7 @@ bench: | $$(venv)  ## training speed against the usual PyTorch loop, and what ma
 # ----------------------------------------------------------------------------------------------------- steps
 
 # The fields of a result's path, read back out of $@. Lazy, so each recipe sees its own.
-field    = $(subst /, ,$(@:$(RUNS)/%=%))
+field    = $(subst /, ,$(patsubst $(RUNS)/%,%,$@))
 protocol = $(word 1,$(field))
 network  = --dataset $(word 2,$(field)) --model $(word 3,$(field))
 seed     = --seed $(patsubst seed%,%,$(word 4,$(field)))

@@ -100,7 +100,7 @@ def read(path, kinds):
         if not Path(path).is_file():
             raise FileNotFoundError("there is no such file")
         file = io.BytesIO(Path(path).read_bytes())
-        array = np.lib.format.read_array(file)
+        array = np.ascontiguousarray(np.lib.format.read_array(file))
     except Exception as error:
         fail(f"cannot read {path} ({str(error).splitlines()[0][:200] if str(error) else type(error).__name__})")
     if array.dtype.kind not in kinds or array.size == 0 or (array.dtype.kind == "f" and not np.isfinite(array).all()):
@@ -214,8 +214,7 @@ if __name__ == "select":
     import importlib.machinery
     import importlib.util
 
-    _here = os.path.dirname(os.path.realpath(__file__))
-    _path = [folder for folder in sys.path if os.path.realpath(folder) != _here]
+    _path = [folder for folder in sys.path if not os.path.exists(os.path.join(folder, "select.py"))]
     _spec = importlib.machinery.PathFinder.find_spec("select", _path)
     _module = importlib.util.module_from_spec(_spec)
     _spec.loader.exec_module(_module)

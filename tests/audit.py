@@ -70,7 +70,7 @@ def read_scores(path, data):
         known = {key: flags[key] for key in ("model", "seed", "events", "positions", "batchnorm")}
         if len(scores) != size or scores.dtype.kind not in "iu":
             raise ValueError(f"it must hold {size} whole numbers")
-        if not 0 <= scores.min() <= scores.max() <= epochs <= 1000:
+        if type(epochs) is not int or not 0 <= scores.min() <= scores.max() <= epochs <= 1000:
             raise ValueError(f"scores of {epochs} epochs, up to 1000, lie between 0 and their number")
     except (LookupError, TypeError, ValueError) as error:
         fail(f"{path} holds no scores of forget.py ({type(error).__name__}: {first_line(error)})")
@@ -112,7 +112,9 @@ def verify(paths, args):
                 verdict, why = verify_checkpoint(path, args)
             else:
                 array = np.load(path)
-                known[digest(array)], verdict, why = array, "SKIPPED", "subsets of it are selected again"
+                known[digest(array)], verdict, why = array, "SKIPPED", "it does not tell what made it"
+        except SystemExit:  # the reader has said why
+            verdict, why = "WRONG", "it cannot be read"
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             verdict, why = "WRONG", f"it is not what a step writes ({type(error).__name__}: {first_line(error)})"
         verdicts[verdict] += 1
@@ -122,7 +124,7 @@ def verify(paths, args):
 
 
 def digest(scores):
-    return hashlib.sha256(scores).hexdigest()[:16]
+    return hashlib.sha256(np.ascontiguousarray(scores)).hexdigest()[:16]
 
 
 def verify_scores(path, data, known):
@@ -144,9 +146,11 @@ def verify_subset(path, known):
     """(verdict, why) on a subset, selected again from the scores that it names."""
     subset, steps = load_subset(path)
     choice = dict(steps["select"])
+    if "scores" not in choice and choice["order"] not in ("low", "high", "random"):
+        return "SKIPPED", "it does not tell the digest of its errors"
     scores = known.get(choice.pop("scores", json.dumps(steps.get("forget"))))  # a digest; older subsets have none
     if scores is None:
-        return "WRONG", "give the scores that it was selected from, too"
+        return "WRONG", "none of the files given has the scores that it was selected from"
     same = np.array_equal(subset, select(scores, **choice))
     return ("OK", "") if same else ("WRONG", "another selection from its scores, with its seed")
 

@@ -2,12 +2,12 @@
 
     make -n table | python tests/status.py --cells 3 --jobs 2 runs/paper/MNIST/fcnet/seed0
 
-Make calls it: `make status`, and with --plan before the first step of a table. The hours come from the seconds that the
-steps done in these folders took for a sample; where none is done, from a few steps timed here.
+Make calls it: `make status`, and with --plan beside the first step of a table. The hours come from the seconds that the
+last steps done in these folders took for a sample; where none is done, from a few steps timed here.
 """
 
 import argparse
-import shlex
+import contextlib
 import sys
 import time
 from collections import Counter, defaultdict
@@ -22,7 +22,7 @@ SCRIPTS = ("forget", "select", "train", "prune", "finetune")
 def commands(lines):
     """[(script, its flags, the file it makes)] of the lines that run a script of the suite."""
     found = []
-    for words in map(shlex.split, lines):
+    for words in map(str.split, lines):
         script = next(
             (Path(word).stem for word in words if Path(word).name in {f"{name}.py" for name in SCRIPTS}), None
         )
@@ -40,20 +40,19 @@ def trained(script, flags, out, size):
 
 
 def rates(folders):
-    """{script: seconds for a sample and epoch} of the last networks in the folders, and their training sets' sizes."""
-    from train import read
+    """{script: seconds for a sample and epoch} of the last networks in the folders; what is none is passed over."""
+    from train import load_pt
 
-    taken, sizes = defaultdict(lambda: [0, 0]), set()
+    taken = defaultdict(lambda: [0, 0])
     found = (path for folder in folders for path in Path(folder).glob("**/*.pt") if not path.match("pruned*.pt"))
     for path in sorted(found, key=lambda path: path.stat().st_mtime)[-12:]:
-        checkpoint = read(path)
-        step = list(checkpoint["args"])[-1]
-        flags = checkpoint["args"][step]
-        sizes |= {flags["train_size"]} if "train_size" in flags else set()
-        if samples := flags.get("samples", flags.get("train_size", 0)) * flags.get("epochs", 0):
-            rate = taken[step.split("-")[0]]
-            rate[:] = rate[0] + checkpoint["seconds"], rate[1] + samples
-    return {script: seconds / samples for script, (seconds, samples) in taken.items()}, sizes
+        with contextlib.suppress(Exception):
+            checkpoint = load_pt(path)
+            step, flags = list(checkpoint["args"].items())[-1]
+            if samples := flags.get("samples", flags["train_size"]) * flags["epochs"]:
+                rate = taken[step.split("-")[0]]
+                rate[:] = rate[0] + checkpoint["seconds"], rate[1] + samples
+    return {script: seconds / samples for script, (seconds, samples) in taken.items()}
 
 
 def timed(dataset, model, threads):
@@ -80,39 +79,47 @@ def timed(dataset, model, threads):
     return (time.perf_counter() - start) / (8 * 64)
 
 
+def several(count, word):
+    return f"{count} {word}{'s' * (count != 1)}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "folders", nargs="*", metavar="FOLDER", help="of the table's seeds: DATASET/MODEL/seedK at its end"
-    )
+    words = "of the table's seeds, DATASET/MODEL/seedK at the end"
+    parser.add_argument("folders", nargs="+", metavar="FOLDER", help=words)
     parser.add_argument("--cells", type=int, required=True, help="in the table, done or not")
     parser.add_argument("--jobs", type=int, default=1, help="steps that run at once (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a step (default: 1)")
+    parser.add_argument("--data", default="data", metavar="DIR", help="folder of the data sets (default: data)")
+    parser.add_argument("--elsewhere", action="store_true", help="steps run on other machines: time none here")
     parser.add_argument("--plan", action="store_true", help="one line on what is left, none where that is nothing")
     args = parser.parse_args()
 
     left = commands(sys.stdin)
-    cells = args.cells - sum(Path(out).name == "finetuned.pt" for *_, out in left)
     if not left:
-        return None if args.plan else print(f"all {args.cells} cells are done")
-    from train import DATASETS, fail
+        return None if args.plan else print(f"done: {several(args.cells, 'cell')}, nothing is left")
+    from train import DATASETS, fail, load_pt
 
     dataset, model = Path(args.folders[0]).parts[-3:-1]
     if dataset not in DATASETS:
         fail(f"{dataset} is no data set: they are {', '.join(DATASETS)}")
-    known, sizes = rates(args.folders)
-    source = "by the steps done" if known else "by a few steps timed now"
-    size = sizes.pop() if len(sizes) == 1 else DATASETS[dataset][2]
-    samples = [trained(*command, size) for command in left]
-    if not known and any(samples):
+    size = DATASETS[dataset][2]
+    with contextlib.suppress(Exception):
+        size = len(load_pt(Path(args.data) / f"{dataset}.pt")["train_labels"])
+    samples, known = [trained(*command, size) for command in left], rates(args.folders)
+    source = "by the last steps done" if known else "by a few steps timed here"
+    if not known and any(samples) and not args.elsewhere:
         known = {"train": timed(dataset, model, args.threads)}
     usual = sum(known.values()) / max(1, len(known))
     hours = sum(n * known.get(script, usual) for n, (script, *_) in zip(samples, left)) / args.jobs / 3600
+    told = f"{hours:.1f} hours" if hours >= 1 else several(round(60 * hours), "minute")
     counts = ", ".join(f"{n} {script}" for script, n in Counter(script for script, *_ in left).items())
-    told = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
+    done = args.cells - sum(Path(out).name == "finetuned.pt" for *_, out in left)
+    time_left = (
+        f"about {told} with {several(args.jobs, 'job')}, {source}" if known else "hours unknown until one is done"
+    )
     print(
-        f"{cells} of {args.cells} cells are done, {len(left)} steps to run ({counts}): about {told} with "
-        f"{args.jobs} job{'s' * (args.jobs > 1)}, {source}",
+        f"{done} of {args.cells} cells are done, {several(len(left), 'step')} to run ({counts}): {time_left}",
         flush=True,
     )
     if not args.plan:

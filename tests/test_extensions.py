@@ -352,6 +352,10 @@ def test_errors_move_no_bit_of_the_scores(scored, tmp_path):
 
 def test_el2n_has_the_largest_norms(scored):
     errors, chosen = np.load(scored / "errors.npy"), np.load(scored / "el2n.npy")
+    np.save(scored / "columns.npy", np.asfortranarray(errors))
+    flags = ("--order", "el2n", "--ratio", 0.1, "--seed", 4, "--out", "same.npy")
+    run("select.py", "--scores", "columns.npy", *flags, cwd=scored)
+    assert np.array_equal(np.load(scored / "same.npy"), chosen)
     norms = [math.sqrt(math.fsum(float(x) ** 2 for x in row)) for row in errors]
     assert len(set(chosen.tolist())) == 400
     border = sorted(norms)[-400]

@@ -251,6 +251,9 @@ WRONG = {  # words on make's command line: words of the error
     ("grid-fcnet-mnist", "SEEDS=a"): "SEEDS: a",
     ("ablation", "MODEL="): "MODEL",
     ("status", "RUNS="): "RUNS",
+    ("status", "RUNS=a%b"): "a%b is not a path",
+    ("table", "DATA=it's"): "it's is not a path",
+    ("status", "PROTOCOL=foo"): "no protocol foo",
     ("table1", "DATASET="): "DATASET",
     ("table1-0.1",): "PRUNE_RATIOS",
     ("table1-foo",): "RATIOS",
@@ -291,14 +294,31 @@ def test_plan_comes_before_the_first_step(tmp_path):
     assert [line.split()[2] for line in lines if "cells are done" in line] == ["55", "21"]
 
 
+def test_status_passes_over_what_is_no_network_and_counts_a_cell_once(tmp_path):
+    folder = tmp_path / "lr=3e-4/paper/MNIST/fcnet/seed0"
+    folder.mkdir(parents=True)
+    (folder / "note.pt").write_text("x")
+    knobs = (f"RUNS={tmp_path}/lr=3e-4", "DATA_RATIOS=0.1", "PRUNE_RATIOS=0.8", "SEEDS=0 0", "RUN=srun -j5")
+    out = make("status", *knobs)
+    assert out.startswith("0 of 3 cells are done, 11 steps to run (") and "hours unknown until one is done" in out
+
+
 def test_status_counts_steps_and_names_the_next(chain, tmp_path):
     folder = tmp_path / "paper/MNIST/fcnet/seed0"
     (folder / "full").mkdir(parents=True)
     (folder / "forget.npy").write_bytes((chain / "forget.npy").read_bytes())
     torch.save(torch.load(chain / "full.pt", weights_only=True) | {"seconds": 3600.0}, folder / "full/dense.pt")
-    knobs = (f"RUNS={tmp_path}", "DATA_RATIOS=0.1", "PRUNE_RATIOS=0.4 0.8", "ORDERS=low random", "EPOCHS=3", "-j2")
+    knobs = (
+        f"RUNS={tmp_path}",
+        f"DATA={DIGITS}",
+        "DATA_RATIOS=0.1",
+        "PRUNE_RATIOS=0.4 0.8",
+        "ORDERS=low random",
+        "EPOCHS=3",
+        "-j2",
+    )
     out = make("status", *knobs)
     # Two trainings on a tenth and six on all of the data, at an hour for all of it, by two jobs.
-    assert "0 of 6 cells are done, 16 steps to run (" in out and "about 3.1 hours with 2 jobs, by the steps done" in out
+    assert "0 of 6 cells are done, 16 steps to run (" in out and "about 3.1 hours with 2 jobs, by the last steps" in out
     assert all(count in out for count in ("2 select", "2 train", "6 prune", "6 finetune")) and "next: " in out
     assert len(list(tmp_path.rglob("*.npy"))) == 1 and len(list(tmp_path.rglob("*.pt"))) == 1

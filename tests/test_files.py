@@ -233,6 +233,13 @@ def test_select_is_the_librarys_here_and_elsewhere(inside, tmp_path):
     assert python(code, ROOT if inside else tmp_path) == "([], [], []) True\n"
 
 
+def test_two_copies_of_the_suite_on_the_path(tmp_path):
+    shutil.copy(ROOT / "select.py", tmp_path)
+    code = "import select; print(select.select([], [], [], 0))"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    assert run(sys.executable, "-c", code, cwd=ROOT, env=environment) == "([], [], [])\n"
+
+
 @pytest.mark.parametrize("script", ["forget.py", "select.py", "train.py", "prune.py", "finetune.py", "report.py"])
 def test_help_runs_in_this_folder(script):
     assert run(sys.executable, script, "--help", cwd=ROOT).startswith(f"usage: {script}")

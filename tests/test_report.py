@@ -563,7 +563,7 @@ def test_costs_tell_how_the_hard_classes_of_the_baseline_fare(tmp_path):
         cell = make_cell(order, 1.0 if order == "base" else 0.1, 0.8, seed, 90.0)
         cells.append(cell._replace(dataset="MNIST", classes=three))
     titles, *lines = lines_of(run("report.py", "costs", write(tmp_path / "x.csv", cells)))
-    first = titles.index("hard classes before")
+    first = titles.index("hard before")
     assert [line[first : first + 3] for line in lines] == [["41.2", "20.6", "45.2"], ["60.0", "30.0", "64.0"]]
     short = cells[0]._replace(classes="1 2 3")
     assert "three for each of MNIST's" in refusal("report.py", "table", write(tmp_path / "y.csv", [short]))
