@@ -42,7 +42,7 @@ PACKAGES     = --requirement requirements.txt
 LOWEST       = torch==2.4.0 torchvision==0.19.0 numpy==1.26.4
 RESULTS      = tests/results
 
-# RUN comes before every command that computes with a network: make -j64 table1 RUN="srun -X -n1 -c1 --mem=4G".
+# RUN comes before every step that trains or evaluates a network: make -j64 table1 RUN="srun -X -n1 -c1 --mem=4G".
 RUN          =
 
 # One job a core, or one on a machine with a GPU; -j on the command line overrides it. Each process has one thread, so
@@ -127,25 +127,22 @@ table1 table1-%: MODEL = resnet18
 table1-%: DATA_RATIOS = $(word 1,$(subst -, ,$(*:table1-%=%)))
 table1-%: PRUNE_RATIOS = $(word 2,$(subst -, ,$(*:table1-%=%)))
 table1: plan-table1 $$(cells)  ## the paper's Table 1: ResNet18 on CIFAR-100
-	@$(report)
 $(rows): table1-%: plan-table1-% $$(cells)  ## a row of it: make table1-0.1-0.4
-	@$(report)
-
 table: plan-table $$(cells)  ## any table: set the knobs below
-	@$(report)
 
 grid-%: DATA_RATIOS = 0.1 0.2 0.3 0.4 0.5
 grid-%: PRUNE_RATIOS = 0 0.2 0.4 0.6 0.8
 grid-%: MODEL = $(word 1,$(subst -, ,$(*:grid-%=%)))
 grid-%: DATASET = $(subst mnist,MNIST,$(subst cifar,CIFAR,$(word 2,$(subst -, ,$(*:grid-%=%)))))
 $(grids): grid-%: plan-grid-% $$(cells)  ## the paper's 5 x 5 grid of one experiment
-	@$(report)
 
 ablation: DATA_RATIOS = 0.1
 ablation: PRUNE_RATIOS = 0.8
 ablation: shown = $(ablate)
 ablation: places = $(foreach PROTOCOL,$(PROTOCOLS),$(seeds))
 ablation: plan-ablation $$(ablate)  ## each departure of the authors' program alone, at one data and one prune ratio
+
+table1 $(rows) table $(grids) ablation:
 	@$(report)
 
 figures: $$(cells) $$(scores) | $$(tools)  ## figures 1 and 2 and the scores of the table, into its folder
