@@ -412,11 +412,12 @@ def residuals(rows):
     return y - design @ effects, len(y) - int(rank)
 
 
-def difference(grid, one, other, places, pooled, epochs=1):
+def difference(grid, one, other, places, pooled, of=Cell.end):
     """The Estimate of order one - order other over places [(data ratio, prune ratio)], averaged within a seed first.
 
-    It rests on the seeds that have the most of these places; None if there is no pair. pooled: the Spread of a cell
-    where there is one place, of a network where there are several, None to go by these pairs alone.
+    It rests on the seeds that have the most of these places; None if there is no pair. of: what of a Cell is compared.
+    pooled: the Spread of a cell where there is one place, of a network where there are several, None to go by these
+    pairs alone.
     """
     pairs = defaultdict(list)
     for place in places:
@@ -430,7 +431,7 @@ def difference(grid, one, other, places, pooled, epochs=1):
     shares = Counter()
     for cell in itertools.chain(*itertools.chain(*pairs)):
         shares[cell.place[:4], cell.seed] += 1 / most
-    values = tuple(statistics.fmean(a.end(epochs) - b.end(epochs) for a, b in found) for found in pairs)
+    values = tuple(statistics.fmean(of(a) - of(b) for a, b in found) for found in pairs)
     variance = sum(share**2 for share in shares.values()) / len(values) ** 2
     half = pooled.half(variance) if pooled else paired_half(values)
     return Estimate(values, networks=len(shares), half=half)
@@ -522,8 +523,9 @@ def effect_rows(grids, pooled, late):
             for ratio in ratios if len(ratios) > 1 else ():
                 places = [place for place in grid.places if place[0] == ratio]
                 row[f"Data Ratio {ratio:g}"] = difference(grid, *pair, places, pooled)
-            row["Last three epochs"] = difference(grid, *pair, grid.places, late, 3)
-            row["After pruning"] = difference(grid, *pair, grid.places, None, 0)
+            row["Last three epochs"] = difference(grid, *pair, grid.places, late, lambda cell: cell.end(3))
+            row["Before pruning"] = difference(grid, *pair, grid.places, None, lambda cell: cell.dense)
+            row["After pruning"] = difference(grid, *pair, grid.places, None, lambda cell: cell.end(0))
             row |= {"Networks": str(whole.networks), "Seeds": str(len(whole.values))}
             row["Sign flips"] = f"{sign_flip_p(whole.values):.3f}" if len(whole.values) >= 6 else None
             rows.append(row)
@@ -590,7 +592,7 @@ accuracy = cell + seed + residual: sigma {cell.sigma:.2f}, {cell.df} degrees of 
 p: of the same test, from 6 seeds up. in, out: of the 95 % prediction interval of a new run is the published one.
 Main effects are averaged within a seed, and their unit is the network: sigma {network.sigma:.2f}, {network.df} degrees.
 Last three epochs: of the mean accuracy after them. Sign flips: p of that test, uncorrected.
-After pruning: before fine-tuning; ± is of the paired t test of these seeds alone, since spreads differ there."""
+Before, after pruning: not fine-tuned; ± is of the paired t test of these seeds alone, since spreads differ there."""
 
 
 def legend(rows, cell, network):

@@ -219,7 +219,9 @@ def test_main_effects_cover_the_truth_when_networks_have_luck():
 def test_main_effects_are_averaged_within_a_seed():
     cells = several(3)
     at = {(*cell.place[2:], cell.seed): cell.accuracies for cell in cells}
+    cells = [cell._replace(dense=50 + cell.seed * len(cell.order)) for cell in cells]
     _, effects, _, network = tables(cells)
+    assert effects[0]["Before pruning"].values == (0, -1, -2) and effects[4]["Before pruning"].values == (0, -1, -2)
     assert [row["Main effect"] for row in effects] == [
         "Low - Base",
         "High - Base",
