@@ -8,7 +8,9 @@ again from the scores or errors among the files, counts zeros, and measures accu
 scores that are noise.
 """
 
+import contextlib
 import hashlib
+import io
 import itertools
 import json
 import math
@@ -86,7 +88,7 @@ def read_scores(path, data):
 
 
 def kind_of(path):
-    """scores, subset, checkpoint or array (errors, or one that tells nothing of itself), by what the file holds."""
+    """scores, subset, array (errors, or one that tells nothing of itself), or else checkpoint, by what a file holds."""
     try:
         file = contents(path)
         if not file.getvalue().startswith(b"\x93NUMPY"):
@@ -95,26 +97,28 @@ def kind_of(path):
         if rest.startswith(b"\x93NUMPY"):
             return "scores" if dimensions == 1 else "array"
         return "subset" if "select" in json.loads(rest or "{}") else "array"
-    except Exception as error:
-        fail(f"cannot read {path} ({first_line(error)})")
+    except Exception:
+        return "checkpoint"
 
 
 def verify(paths, args):
     """Recompute what the files claim, print a line for each, and fail if any is wrong."""
     kinds, verdicts, known = {path: kind_of(path) for path in paths}, Counter(), {}
     for path in sorted(paths, key=lambda path: kinds[path] not in ("scores", "array")):
+        said = io.StringIO()
         try:
-            if kinds[path] == "scores":
-                verdict, why = verify_scores(path, args.data, known)
-            elif kinds[path] == "subset":
-                verdict, why = verify_subset(path, known)
-            elif kinds[path] == "checkpoint":
-                verdict, why = verify_checkpoint(path, args)
-            else:
-                array = np.load(path)
-                known[digest(array)], verdict, why = array, "SKIPPED", "it does not tell what made it"
-        except SystemExit:  # the reader has said why
-            verdict, why = "WRONG", "it cannot be read"
+            with contextlib.redirect_stderr(said):
+                if kinds[path] == "scores":
+                    verdict, why = verify_scores(path, args.data, known)
+                elif kinds[path] == "subset":
+                    verdict, why = verify_subset(path, known)
+                elif kinds[path] == "checkpoint":
+                    verdict, why = verify_checkpoint(path, args)
+                else:
+                    array = np.load(path)
+                    known[digest(array)], verdict, why = array, "SKIPPED", "it does not tell what made it"
+        except SystemExit:
+            verdict, why = "WRONG", said.getvalue().partition("error: ")[2].strip()
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             verdict, why = "WRONG", f"it is not what a step writes ({type(error).__name__}: {first_line(error)})"
         verdicts[verdict] += 1

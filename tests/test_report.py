@@ -713,6 +713,10 @@ def test_verify_finds_what_was_changed(chain, tmp_path):
     wrong = {line.split()[1].rstrip(":") for line in out.splitlines() if line.startswith("WRONG")}
     assert wrong == {"a.npy", "b.npy", "dense.pt", "hold.pt"} and process.returncode == 1
     assert err == "audit.py: error: 4 of 7 files are not what they claim\n"
+    (tmp_path / "none.pt").write_text("x")
+    process = start(*AUDIT, "verify", "none.pt", "full.pt", "--data", DIGITS, cwd=tmp_path)
+    out, err = process.communicate()
+    assert re.search(r"^WRONG +none.pt: .*zip", out, re.M) and "OK       full.pt" in out and err.count("\n") == 1
 
 
 def test_verify_takes_steps_done_twice(chain, tmp_path):
