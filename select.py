@@ -119,7 +119,7 @@ def load_scores(path, ndim=1):
             fits = labels.dtype == np.int64 and labels.shape == scores.shape[:1]
             if not fits or not 0 <= labels.min() <= labels.max() < 1000:
                 raise ValueError("its labels are not one class per sample")
-            if list(steps) != ["forget"] or any(isinstance(x, (dict, list)) for x in steps["forget"].values()):
+            if list(steps) != ["forget"] or any(not isinstance(x, (int, float, str)) for x in steps["forget"].values()):
                 raise ValueError("its flags are none")
     except Exception as error:
         fail(f"{path} has scores and something else than forget.py writes behind them ({error})")

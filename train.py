@@ -503,12 +503,10 @@ def write(path, content):
         file.write(buffer.getbuffer())
 
 
-NUMBER = (int, float)
+NUMBER, FLAGS = (int, float), {...: {...: (int, float, str)}}  # ... stands for any key
 HISTORY = {"accuracy": [NUMBER], "class_accuracy": [NUMBER], "loss": [NUMBER], "seconds": NUMBER}
-CHECKPOINT = {  # ... stands for any key
-    **{"model": {...: torch.Tensor}, "args": {...: {...: (int, float, str)}}, **HISTORY},
-    **{"earlier": {...: HISTORY}, "versions": {...: str}, "device": str},
-}
+CHECKPOINT = {"model": {...: torch.Tensor}, "args": FLAGS, **HISTORY, "earlier": {...: HISTORY}}
+CHECKPOINT |= {"versions": {...: str}, "device": str}
 
 
 def fits(value, shape):
@@ -586,8 +584,7 @@ def load_subset(path):
         file = contents(path)
         subset = np.lib.format.read_array(file)
         steps = json.loads(file.read() or "{}")
-        nested = [value for flags in steps.values() for value in flags.values() if isinstance(value, (dict, list))]
-        if nested or not set(steps) <= {"forget", "select"}:
+        if not fits(steps, FLAGS) or not set(steps) <= {"forget", "select"}:
             raise ValueError("what follows the array are not the flags of steps")
     except Exception as error:
         fail(f"cannot read the subset {path} ({first_line(error)})")

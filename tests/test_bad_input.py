@@ -53,6 +53,7 @@ CASES = {  # name: command, words that the one line has
     "subset that needs pickle": (TRAIN + " --subset pickle.npy", "pickle.npy"),
     "subset missing": (TRAIN + " --subset nowhere.npy", "nowhere.npy"),
     "subset that is text": (TRAIN + " --subset text.npy", "text.npy"),
+    "subset with a flag that is null": (TRAIN + " --subset null.npy", "null.npy flags"),
     "scores with NaN": (SELECT.replace("{chain}/forget", "nan"), "nan.npy finite"),
     "scores of the wrong shape": (SELECT.replace("{chain}/forget", "pairs"), "pairs.npy [2, 2]"),
     "scores that need pickle": (SELECT.replace("{chain}/forget", "pickle"), "pickle.npy"),
@@ -108,6 +109,7 @@ def folder(chain, tmp_path_factory):
         np.save(folder / f"{name}.npy", array)
     np.save(folder / "pickle.npy", np.array([{}]), allow_pickle=True)
     (folder / "text.npy").write_text("some text")
+    (folder / "null.npy").write_bytes((chain / "low.npy").read_bytes().replace(b'"order": "low"', b'"order": null'))
     for whole, half in (("forget.npy", "half.npy"), ("dense.pt", "half.pt")):
         (folder / half).write_bytes((chain / whole).read_bytes()[:9999])
     torch.save([1, 2], folder / "list.pt")
