@@ -569,7 +569,7 @@ def restore(path, args):
                 raise ValueError("its layers do not fit")
         if not all(tensor.isfinite().all() for tensor in net.state_dict().values()):
             raise ValueError("it has a weight that is not finite")
-        digest, _ = origin["data"], origin["epochs"]
+        digest, _ = origin["data"], origin["epochs"]  # later steps ask for both
     except Exception as error:
         fail(f"{path} is not a checkpoint of this suite ({first_line(error)})")
     data = load(origin["dataset"], args.data, args.device)
