@@ -101,7 +101,7 @@ def test_differences_of_our_results_are_those_of_their_csv(path):
     accuracy = {}
     with open(path, newline="") as file:
         for r in csv.DictReader(file):
-            key = (r["protocol"], r["order"], float(r["data_ratio"]), float(r["prune_ratio"]))
+            key = (r["protocol"], r["order"], float(r["data_ratio"]), float(r["prune_ratio"]), r["pruning"])
             accuracy.setdefault(key, {})[int(r["seed"])] = Decimal(r["curve"].split()[-1])
     ratio, shown = {"base": 1.0, "none": 0.0}, 0
     titles, *lines = lines_of(run("report.py", "table", path))
@@ -111,10 +111,18 @@ def test_differences_of_our_results_are_those_of_their_csv(path):
         full = row.get("Protocol") or max(
             names, key=lambda name: (name == "released", name.count("+"), name != "paper")
         )
+        way = row.get("Pruning", "magnitude").replace("magnitude", "")
         for name, text in row.items():
+            if name.lower() in report.COLOURS and text != "-":
+                order, d = name.lower(), float(row["Data Ratio"])
+                found = accuracy[
+                    report.project(full, order), order, ratio.get(order, d), float(row["Prune Ratio"]), way
+                ]
+                assert abs(float(text.split()[0]) - float(sum(found.values())) / len(found)) < 0.005001, (row, name)
+                shown += 1
             if " - " in name and text != "-":
                 d, p, orders = float(row["Data Ratio"]), float(row["Prune Ratio"]), name.lower().split(" - ")
-                one, other = (accuracy[report.project(full, o), o, ratio.get(o, d), p] for o in orders)
+                one, other = (accuracy[report.project(full, o), o, ratio.get(o, d), p, way] for o in orders)
                 seeds = sorted(one.keys() & other.keys())
                 mean = sum(float(one[seed] - other[seed]) for seed in seeds) / len(seeds)
                 assert abs(float(text.split()[0]) - mean) < 0.005001, (row, name)
