@@ -77,7 +77,7 @@ check        = $(foreach k,PROTOCOL EPOCHS TUNE_EPOCHS DATASET MODEL DATA RUNS,$
                $(call each,PRUNE_RATIOS,(0|0\.[0-9]*[1-9])(-($(either)))?,a ratio from 0 to below 1 such as 0.8) \
                $(foreach k,SEEDS EPOCHS TUNE_EPOCHS,$(call each,$k,0|[1-9][0-9]*,a whole number)) \
                $(call each,ORDERS,$(subst $(space),|,$(known)),one of $(known)) \
-               $(if $(filter %-5x,$(PRUNE_RATIOS)),$(call each,TUNE_EPOCHS,.*[05],a multiple of 5 as -5x needs))
+               $(if $(filter %-5x,$(PRUNE_RATIOS)),$(call each,TUNE_EPOCHS,5|[1-9].*[05],a multiple of 5 as -5x needs))
 
 # --------------------------------------------------------------------------------------------------- targets
 

@@ -251,6 +251,8 @@ WRONG = {  # words on make's command line: words of the error
     ("grid-fcnet-mnist", "SEEDS=a"): "SEEDS: a",
     ("ablation", "MODEL="): "MODEL",
     ("status", "RUNS="): "RUNS",
+    ("table", "PRUNE_RATIOS=0.8-5x", "TUNE_EPOCHS=0"): "TUNE_EPOCHS: 0",
+    ("table", "PRUNE_RATIOS=0.8-5x", "TUNE_EPOCHS=12"): "TUNE_EPOCHS: 12",
     ("status", "RUNS=a%b"): "a%b is not a path",
     ("table", "DATA=it's"): "it's is not a path",
     ("status", "PROTOCOL=foo"): "no protocol foo",
@@ -319,6 +321,7 @@ def test_status_counts_steps_and_names_the_next(chain, tmp_path):
     )
     out = make("status", *knobs)
     # Two trainings on a tenth and six on all of the data, at an hour for all of it, by two jobs.
-    assert "0 of 6 cells are done, 16 steps to run (" in out and "about 3.1 hours with 2 jobs, by the last steps" in out
-    assert all(count in out for count in ("2 select", "2 train", "6 prune", "6 finetune")) and "next: " in out
+    counts = "6 prune, 6 finetune, 2 select, 2 train"
+    told = f"0 of 6 cells are done, 16 steps to run ({counts}): about 3.1 hours with 2 jobs, by the last steps done"
+    assert out == f"{told}\nnext: {folder}/full/p0.4/pruned.pt\n"
     assert len(list(tmp_path.rglob("*.npy"))) == 1 and len(list(tmp_path.rglob("*.pt"))) == 1

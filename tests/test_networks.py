@@ -1,5 +1,7 @@
 """Which of torchvision's classification models take CIFAR's images: each does, or ends in a line that says why."""
 
+import re
+
 import pytest
 import torch
 import train
@@ -7,10 +9,10 @@ from conftest import run, start
 from torch import nn
 from torchvision import models
 
-REFUSED = {  # model: why, in torchvision's or this suite's words
+REFUSED = {  # model: why, in torchvision's or this suite's words, a regular expression
     "alexnet": "Output size is too small",
     "googlenet": "does not answer with one number per class and nothing else",
-    "inception_v3": "input size",  # torch 2.4 has other words than 2.14
+    "inception_v3": "Kernel size can't be greater than actual input size|Output size is too small",  # 2.14 | 2.4
     "maxvit_t": "is invalid for input of size",
     **dict.fromkeys(("vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32"), "Expected 224 but got 32"),
 }
@@ -36,7 +38,8 @@ def test_network_takes_small_images_or_says_why(no_initial_weights, name, capfd)
         with pytest.raises(SystemExit):
             train.build(name, "CIFAR100", 0)
         err = capfd.readouterr().err
-        assert err.count("\n") == 1 and f"--model {name} cannot take CIFAR100" in err and REFUSED[name] in err, err
+        assert err.count("\n") == 1 and f"--model {name} cannot take CIFAR100" in err, err
+        assert re.search(REFUSED[name], err), err
     else:
         net = train.build(name, "CIFAR100", 0)
         convolutions = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
@@ -67,4 +70,4 @@ def test_command_with_a_network_of_an_odd_kind(cifar, tmp_path, name):
         run("prune.py", "--in", tmp_path / "o.pt", "--ratio", 0.5, "--data", cifar, "--out", tmp_path / "p.pt")
     else:
         _, err = (process := start(*command)).communicate()
-        assert process.returncode == 1 and err.count("\n") == 1 and REFUSED[name] in err, err
+        assert process.returncode == 1 and err.count("\n") == 1 and re.search(REFUSED[name], err), err
