@@ -67,8 +67,8 @@ some         = $(if $(strip $($(1))),,$(error $(1) is empty))
 either       = $(subst $(space),|,$(ways))
 DATA+RUNS    = $(DATA) $(RUNS)
 quote        = '$(subst ','\'',$(1))'
-words        = $(foreach w,$($(1)),$(call quote,$w))
-each         = $(foreach w,$(shell printf '%s\n' $(words) | grep -vxE '$(2)'),$(error $(1): $w is not $(3)))
+quoted       = $(foreach w,$($(1)),$(call quote,$w))
+each         = $(foreach w,$(shell printf '%s\n' $(quoted) | grep -vxE '$(2)'),$(error $(1): $w is not $(3)))
 check        = $(foreach k,PROTOCOL EPOCHS TUNE_EPOCHS DATASET MODEL DATA RUNS,$(call one,$k)) \
                $(call each,DATA+RUNS,[[:alnum:]_./~+=@:-]+,a path of letters and digits and _./~+=@:-) \
                $(foreach protocol,$(PROTOCOL),$(if $(filter $(valid),$(protocol)),,$(unknown))) \

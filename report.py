@@ -136,7 +136,7 @@ def load_cell(path):
             value = (tunes[-1] if step == "finetune" else args.get(step, {})).get(setting, text)
             if value != text:  # a third value, such as toneva, is a departure of its own
                 names.append(name if value == program else value)
-        pruned = earlier[[step for step in steps if args[step] is prunes[-1]][0]]
+        pruned = earlier[[step for step in steps if step.startswith("prune")][-1]]
         by_class = (x for history in (dense, pruned, checkpoint) for x in history["class_accuracy"])
         tune, versions = tunes[-1], (f"{name} {version}" for name, version in checkpoint["versions"].items())
         values = {
@@ -201,15 +201,16 @@ def pruning_of(steps, prunes, tunes):
 def check(values):
     """The Cell of these values, or of their texts; ValueError says which of them cannot be."""
     cell = Cell(*(kind(value) for kind, value in zip(Cell.__annotations__.values(), values, strict=True)))
-    parts = [("curve", accuracy) for accuracy in cell.accuracies] + [("classes", x) for x in cell.by_class.flat]
+    by_class = cell.by_class
+    parts = [("curve", accuracy) for accuracy in cell.accuracies] + [("classes", x) for x in by_class.flat]
     for name, value in [*cell._asdict().items(), *parts]:
         most = {"dense": 100.001, "curve": 100.001, "classes": 100.001, "prune_ratio": 1}.get(name, 1e18)
         if not (value.isprintable() if isinstance(value, str) else 0 <= value < most):  # nan is neither
             raise ValueError(f"{name} is {value!r}")
     if not cell.accuracies or not cell.order.strip() or cell.protocol != project(cell.protocol, cell.order):
         raise ValueError(f"curve {cell.curve!r}, order {cell.order!r}, protocol {cell.protocol!r}")
-    if cell.classes and len(cell.by_class[0]) != DATASETS[cell.dataset][0]:
-        raise ValueError(f"classes has {cell.by_class.size} numbers, not three for each of {cell.dataset}'s")
+    if cell.classes and len(by_class[0]) != DATASETS[cell.dataset][0]:
+        raise ValueError(f"classes has {by_class.size} numbers, not three for each of {cell.dataset}'s")
     if cell.data_ratio != {"base": 1, "none": 0}.get(cell.order, cell.data_ratio):
         raise ValueError(f"data_ratio {cell.data_ratio} of {cell.order}")
     return cell
@@ -439,8 +440,7 @@ def difference(grid, one, other, places, pooled, of=Cell.end):
 
 def paired_half(values):
     """Half of the 95 % interval of the mean by the t test of these values alone; None of a single one."""
-    n = len(values)
-    return t_quantile(n - 1) * statistics.stdev(values) / math.sqrt(n) if n > 1 else None
+    return Spread(statistics.stdev(values), len(values) - 1).half(1 / len(values)) if len(values) > 1 else None
 
 
 def sign_flip_p(values):
@@ -515,9 +515,8 @@ def table_rows(grids, pooled, theirs):
 def effect_rows(grids, pooled, late):
     """The main effects: {title: text, Estimate or None}; pooled, late: Spreads of a network, late of three epochs."""
     rows, ratios = [], sorted({ratio for grid in grids for ratio in grid.data_ratios})
-    pairs = ("low", "base"), ("high", "base"), ("low", "random"), ("high", "random"), ("low", "high")
-    pairs += ("random", "base"), ("matched", "base")
-    for grid, pair in itertools.product(grids, pairs):
+    pairs = "low base", "high base", "low random", "high random", "low high", "random base", "matched base"
+    for grid, pair in itertools.product(grids, map(str.split, pairs)):
         if whole := difference(grid, *pair, grid.places, pooled):
             row = start_row(grids, grid) | {"Main effect": title(*pair), "All cells": whole}
             for ratio in ratios if len(ratios) > 1 else ():

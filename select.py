@@ -69,6 +69,11 @@ def cover(candidates, scores, m, lots, strata=50):
     return np.array(chosen)
 
 
+def digest(scores):
+    """What tells these scores from others: 16 hexadecimal digits."""
+    return hashlib.sha256(scores).hexdigest()[:16]
+
+
 def describe(scores, subset, order, ratio, seed, ties, labels=None, correct=None):
     """One line on the coreset: size, scores, ties at the cut, what the other end shares, classes, never-learned."""
     inside = scores[subset]
@@ -197,8 +202,7 @@ def main():
     subset = select(scores, **choice, **more)
     if len(subset) == 0:
         fail(f"--ratio {args.ratio} of {len(scores)} samples is none")
-    digest = {"scores": hashlib.sha256(scores).hexdigest()[:16]}
-    write(args.out, subset, steps | {"select": choice | more | digest})
+    write(args.out, subset, steps | {"select": choice | more | {"scores": digest(scores)}})
     with contextlib.suppress(OSError):  # a reader that has gone: the coreset is written
         told = norms(scores) if by_errors else scores
         line = describe(told, subset, **choice, labels=labels, correct=correct)

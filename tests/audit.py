@@ -9,7 +9,6 @@ scores that are noise.
 """
 
 import contextlib
-import hashlib
 import io
 import itertools
 import json
@@ -30,7 +29,7 @@ from report import COLOURS, pyplot, save_figure
 from train import Parser, contents, evaluate, fail, first_line, load, load_subset, restore, small_maps
 
 SELECT = runpy.run_path(str(ROOT / "select.py"))  # an import finds the standard library's module
-select, load_scores, load_correct = (SELECT[name] for name in ("select", "load_scores", "load_correct"))
+select, digest, load_scores, load_correct = map(SELECT.get, ("select", "digest", "load_scores", "load_correct"))
 select.__globals__["fail"] = fail  # its loaders speak with this script's name
 
 
@@ -115,7 +114,7 @@ def verify(paths, args):
                 elif kinds[path] == "checkpoint":
                     verdict, why = verify_checkpoint(path, args)
                 else:
-                    array = np.load(path)
+                    array = np.ascontiguousarray(np.load(path))
                     known[digest(array)], verdict, why = array, "SKIPPED", "it does not tell what made it"
         except SystemExit:
             verdict, why = "WRONG", said.getvalue().partition("error: ")[2].strip()
@@ -125,10 +124,6 @@ def verify(paths, args):
         print(f"{verdict:8} {path}{why and ': '}{why}", flush=True)
     if verdicts["WRONG"]:
         fail(f"{verdicts['WRONG']} of {len(paths)} files are not what they claim")
-
-
-def digest(scores):
-    return hashlib.sha256(np.ascontiguousarray(scores)).hexdigest()[:16]
 
 
 def verify_scores(path, data, known):

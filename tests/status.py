@@ -8,6 +8,8 @@ last steps done in these folders took for a sample; where none is done, from a f
 
 import argparse
 import contextlib
+import itertools
+import re
 import sys
 import time
 from collections import Counter, defaultdict
@@ -16,24 +18,16 @@ from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-SCRIPTS = ("forget", "select", "train", "prune", "finetune")
+STEP = re.compile(r"\b(forget|select|train|prune|finetune)\.py (.*) --out (\S+)$")
 
 
 def commands(lines):
     """[(script, its flags, the file it makes)] of the lines that run a script of the suite."""
-    found = []
-    for words in map(str.split, lines):
-        script = next(
-            (Path(word).stem for word in words if Path(word).name in {f"{name}.py" for name in SCRIPTS}), None
-        )
-        if script and words[-2] == "--out":
-            found.append(
-                (script, {flag: value for flag, value in zip(words, words[1:]) if flag[:2] == "--"}, words[-1])
-            )
-    return found
+    steps = (found.groups() for found in map(STEP.search, lines) if found)
+    return [(script, dict(itertools.pairwise(flags.split())), out) for script, flags, out in steps]
 
 
-def trained(script, flags, out, size):
+def trained(flags, out, size):
     """Samples times epochs that a step trains on; size: of the training set."""
     ratio = float(Path(out).parent.name.partition("-")[2]) if "--subset" in flags else 1
     return ratio * size * float(flags.get("--share", 1)) * int(flags.get("--epochs", 0))
@@ -106,7 +100,7 @@ def main():
     size = DATASETS[dataset][2]
     with contextlib.suppress(Exception):
         size = len(load_pt(Path(args.data) / f"{dataset}.pt")["train_labels"])
-    samples, known = [trained(*command, size) for command in left], rates(args.folders)
+    samples, known = [trained(flags, out, size) for _, flags, out in left], rates(args.folders)
     source = "by the last steps done" if known else "by a few steps timed here"
     if not known and any(samples) and not args.elsewhere:
         known = {"train": timed(dataset, model, args.threads)}

@@ -1,6 +1,5 @@
 """What the paper leaves open: other masks, other starts, whole channels. Against brute force and other libraries."""
 
-import json
 import math
 import runpy
 

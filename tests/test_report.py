@@ -442,6 +442,7 @@ def test_what_was_asked_for_must_be_what_the_files_say(chain):
 BROKEN = {
     "no versions": {"versions": None},
     "accuracy of words": {"accuracy": ["a"]},
+    "accuracy of a class that is no number": {"class_accuracy": [float("nan")] * 10},
     "no accuracy": {"accuracy": []},
     "accuracy above 100": {"accuracy": [3.0, 101.0]},
     "accuracy of nothing": {"accuracy": [float("nan")]},
