@@ -145,9 +145,10 @@ ablation: plan-ablation $$(ablate)  ## each departure of the authors' program al
 table1 $(rows) table $(grids) ablation:
 	@$(report)
 
-figures: $$(cells) $$(scores) | $$(tools)  ## figures 1 and 2 and the scores of the table, into its folder
+figures: $$(cells) $$(scores) | $$(tools)  ## figures 1 and 2, cost and scores of the table, into its folder
 	$(PYTHON) report.py figure1 $(cells) --out $(drawn)/figure1.svg
 	$(PYTHON) report.py figure2 $(cells) --out $(drawn)/figure2.svg
+	$(PYTHON) report.py tradeoff $(cells) --out $(drawn)/tradeoff.svg
 	$(PYTHON) tests/audit.py scores --data $(DATA) $(scores) --out $(drawn)/scores.svg
 
 status: | $$(venv)  ## what of the table is done, what is next, and the hours left; runs no step
@@ -161,13 +162,12 @@ verify: $$(cells)  ## recompute what the files of the table claim
 
 made   = $(patsubst %.csv,%,$(wildcard $(RESULTS)/*.csv))
 plain  = $(foreach f,$(made),$(if $(findstring -ablation,$f)$(findstring -grid,$f),,$f))
-results: $(made:%=%.md) $(plain:%=%-figure1.svg) $(plain:%=%-figure2.svg)  ## the tables and figures of tests/results
+drawings = figure1 figure2 tradeoff
+results: $(made:%=%.md) $(foreach f,$(plain),$(drawings:%=$f-%.svg))  ## the tables and figures of tests/results
 $(RESULTS)/%.md: $(RESULTS)/%.csv | $$(venv)
 	$(PYTHON) report.py table $< --format markdown --out $@
-$(RESULTS)/%-figure1.svg: $(RESULTS)/%.csv | $$(tools)
-	$(PYTHON) report.py figure1 $< --out $@
-$(RESULTS)/%-figure2.svg: $(RESULTS)/%.csv | $$(tools)
-	$(PYTHON) report.py figure2 $< --out $@
+$(RESULTS)/%.svg: $(RESULTS)/$$(subst $$(space),-,$$(filter-out $(drawings),$$(subst -, ,$$*))).csv | $$(tools)
+	$(PYTHON) report.py $(lastword $(subst -, ,$*)) $< --out $@
 
 test: $$(tools)  ## the test suite (with your own PYTHON it needs pytest, pytest-xdist, scipy and matplotlib)
 	$(PYTHON) -m pytest -q -rs -n 2 --dist worksteal tests

@@ -282,6 +282,7 @@ class Grid:
         ratios = [sorted({c.data_ratio for c in part if c.order not in ("base", "none")}) for part in (own, shown)]
         self.data_ratios = ratios[0] or ratios[1] or [1.0]
         self.places = list(itertools.product(self.data_ratios, self.prune_ratios))
+        self.way = self.pruning or "magnitude"
 
     def at(self, order, data_ratio, prune_ratio):
         """{seed: Cell} of one place."""
@@ -403,6 +404,12 @@ def spread(cells, parts, epochs):
     return Spread(math.sqrt(y @ y / df) if df > 0 else math.nan, df)
 
 
+def spreads(cells):
+    """{way of pruning: the Spreads of a cell, of a network, and of a network's mean over the last three epochs}."""
+    ways, kinds = dict.fromkeys(cell.pruning for cell in cells), ((5, 1), (4, 1), (4, 3))
+    return {way: [spread([c for c in cells if c.pruning == way], *kind) for kind in kinds] for way in ways}
+
+
 def residuals(rows):
     """Of the least squares fit y = place + seed to rows (place, seed, y): float64 [N], and the degrees of freedom."""
     places, seeds, y = zip(*rows)
@@ -413,16 +420,16 @@ def residuals(rows):
     return y - design @ effects, len(y) - int(rank)
 
 
-def difference(grid, one, other, places, pooled, of=Cell.end):
+def difference(grid, one, other, places, pooled, of=Cell.end, against=None):
     """The Estimate of order one - order other over places [(data ratio, prune ratio)], averaged within a seed first.
 
     It rests on the seeds that have the most of these places; None if there is no pair. of: what of a Cell is compared.
     pooled: the Spread of a cell where there is one place, of a network where there are several, None to go by these
-    pairs alone.
+    pairs alone. against: the Grid of the other order, if that is not the same.
     """
     pairs = defaultdict(list)
     for place in places:
-        ours, theirs = grid.at(one, *place), grid.at(other, *place)
+        ours, theirs = grid.at(one, *place), (against or grid).at(other, *place)
         for seed in sorted(ours.keys() & theirs.keys()):
             pairs[seed].append((ours[seed], theirs[seed]))
     most = max(map(len, pairs.values()), default=0)
@@ -477,20 +484,20 @@ def start_row(grids, grid, *place):
     row = dict(zip(("Data Ratio", "Prune Ratio"), (f"{ratio:g}" for ratio in place)))
     several = {field: len({getattr(g, field) for g in grids}) > 1 for field in ("protocol", "pruning")}
     row["Protocol"] = grid.protocol if several["protocol"] else None
-    return row | {"Pruning": (grid.pruning or "magnitude") if several["pruning"] else None}
+    return row | {"Pruning": grid.way if several["pruning"] else None}
 
 
-def table_rows(grids, pooled, theirs):
+def table_rows(grids, spreads, theirs):
     """Table 1, and the ablation: {title: text, Estimate or None} for every place and grid.
 
-    pooled: the Spread of a cell; theirs: the published accuracies.
+    spreads: as of `spreads`; theirs: the published accuracies.
     """
     rows, orders = [], in_order(order for grid in grids for order in grid.orders if order != "base")
     pairs = [(order, "base") for order in orders]
     pairs += [(o, "random") for o in orders if "random" in orders and o not in ("random", "matched", "none")]
     places = sorted({place for grid in grids for place in grid.places})
     for place, grid in ((place, grid) for place in places for grid in grids if place in grid.places):
-        row, base = start_row(grids, grid, *place), grid.at("base", *place)
+        row, base, pooled = start_row(grids, grid, *place), grid.at("base", *place), spreads[grid.pruning][0]
         for order in ("base", *orders):  # another accuracy than base's is shown where it has no baseline
             cells = grid.at(order, *place)
             alone = cells and (order == "base" or not cells.keys() & base.keys())
@@ -512,11 +519,12 @@ def table_rows(grids, pooled, theirs):
     return rows
 
 
-def effect_rows(grids, pooled, late):
-    """The main effects: {title: text, Estimate or None}; pooled, late: Spreads of a network, late of three epochs."""
+def effect_rows(grids, spreads):
+    """The main effects: {title: text, Estimate or None}; spreads: as of `spreads`."""
     rows, ratios = [], sorted({ratio for grid in grids for ratio in grid.data_ratios})
     pairs = "low base", "high base", "low random", "high random", "low high", "random base", "matched base"
     for grid, pair in itertools.product(grids, map(str.split, pairs)):
+        _, pooled, late = spreads[grid.pruning]
         if whole := difference(grid, *pair, grid.places, pooled):
             row = start_row(grids, grid) | {"Main effect": title(*pair), "All cells": whole}
             for ratio in ratios if len(ratios) > 1 else ():
@@ -528,6 +536,21 @@ def effect_rows(grids, pooled, late):
             row |= {"Networks": str(whole.networks), "Seeds": str(len(whole.values))}
             row["Sign flips"] = f"{sign_flip_p(whole.values):.3f}" if len(whole.values) >= 6 else None
             rows.append(row)
+    return rows
+
+
+def way_rows(grids):
+    """Ways of pruning against each other, {title: text, Estimate or None} for every two that share networks.
+
+    Differences are paired by network, their intervals those of the paired t test: a way has a spread of its own.
+    """
+    rows, orders = [], in_order(order for grid in grids for order in grid.orders)
+    for other, grid in itertools.combinations(grids, 2):
+        if grid.protocol == other.protocol:
+            found = {o: difference(grid, o, o, grid.places, None, against=other) for o in orders}
+            if any(found.values()):
+                row = start_row(grids, grid) | {"Pruning": f"{grid.way} - {other.way}"}
+                rows.append(row | {title(order): estimate for order, estimate in found.items()})
     return rows
 
 
@@ -585,20 +608,28 @@ def columns(rows):
 
 LEGEND = """\
 Test accuracy in %, differences in percentage points, paired by seed; (n): of n seeds.
-±: half of the 95 % interval, given this split of the data and this recipe; its spread is pooled over the table,
-accuracy = cell + seed + residual: sigma {cell.sigma:.2f}, {cell.df} degrees of freedom.
+±: half of the 95 % interval, given this split of the data and this recipe; its spread is pooled over the table, or
+over each way of pruning: accuracy = cell + seed + residual.
 *: not 0 at 5 % by the t test with that spread, Holm-corrected over the {tests} differences of the table.
 p: of the same test, from 6 seeds up. in, out: of the 95 % prediction interval of a new run is the published one.
-Main effects are averaged within a seed, and their unit is the network: sigma {network.sigma:.2f}, {network.df} degrees.
+Main effects are averaged within a seed, and their unit is the network.
 Last three epochs: of the mean accuracy after them. Sign flips: p of that test, uncorrected.
 Before, after pruning: not fine-tuned; ± is of the paired t test of these seeds alone, since spreads differ there."""
 
+WAYS = "Two ways of pruning: of the same networks; ± is of the paired t test, not corrected for the number of pairs."
 
-def legend(rows, cell, network):
-    """What the signs of a table mean, a line each; cell and network: its Spreads."""
+
+def legend(rows, ways, spreads):
+    """What the signs of a table mean, a line each; rows, ways: as of `table_rows`, `way_rows`; spreads: as there."""
     tests = sum(isinstance(e, Estimate) and e.p is not None for row in rows for e in row.values())
-    lines = LEGEND.format(cell=cell, network=network, tests=tests).splitlines()
-    return lines if tests else [*lines[:1], "An interval takes two seeds of two cells."]
+    if not tests:
+        return [LEGEND.splitlines()[0], "An interval takes two seeds of two cells."]
+    sigmas = (
+        f"sigma{way and ' of '}{way}: {cell.sigma:.2f}, {cell.df} degrees of freedom; "
+        f"of a network's mean {network.sigma:.2f}, {network.df} degrees."
+        for way, (cell, network, _) in spreads.items()
+    )
+    return [*LEGEND.format(tests=tests).splitlines(), *sigmas, *([WAYS] if ways else [])]
 
 
 def notes(cells, grids, rows=(), effects=()):
@@ -633,7 +664,7 @@ def notes(cells, grids, rows=(), effects=()):
     margin = MARGIN.get(cell.dataset, 0)
     for row in effects:
         if row["All cells"].half is not None and abs(row["All cells"].mean) + row["All cells"].half < margin:
-            name = f"{row['Protocol'] or ''} {row['Main effect']}".strip()
+            name = " ".join(filter(None, (row["Protocol"], row["Pruning"], row["Main effect"])))
             lines.append(f"{name}: equivalent, the whole interval is within ± {margin} points.")
     return lines
 
@@ -744,30 +775,61 @@ def draw_bars(axes, grid, colours):
                     seeds.add(len(values))
                 bars = axis.bar(x, statistics.fmean(values), 0.85 * width, lw=0.8, **look)
                 bars[0].set_gid(f"bar-{state}-{order}-{d:g}-{p:g}")
-    words = ["outline: before pruning, filled: after"]
-    if seeds:
-        range_of = " to ".join(map(str, sorted({min(seeds), max(seeds)})))
-        words.append(f"error bars: one standard deviation over {range_of} seeds")
-    return words
+    return ["outline: before pruning, filled: after", *deviation(seeds)]
+
+
+def draw_points(axes, grid, colours):
+    """Test accuracy against what a network was trained for it, a point per order, a panel per place; as above."""
+    trained = [cell.trained for found in grid.cells.values() for cell in found.values()]
+    step, seeds = 0.02 * (max(trained) - min(trained)) / 1e6, set()
+    for axis, (d, p) in zip(axes.flat, grid.places):
+        axis.set_title(f"{100 * d:g} % of the data, {100 * p:g} % pruned", fontsize=8)
+        taken = Counter()
+        for order in colours:
+            if cells := grid.at(order, d, p).values():
+                cost, values = statistics.fmean(c.trained for c in cells), [c.end() for c in cells]
+                x, taken[cost] = cost / 1e6 + step * taken[cost], taken[cost] + 1
+                look = {"color": colours[order], "fmt": "o", "ms": 4, "lw": 0.9}
+                if len(values) > 1:
+                    look["yerr"] = statistics.stdev(values)
+                    seeds.add(len(values))
+                point, *_ = axis.errorbar(x, statistics.fmean(values), **look)
+                point.set_gid(f"point-{order}-{d:g}-{p:g}")
+    words = "samples: images times epochs of all trainings, the scoring run among them"
+    return [words, "orders of one cost stand side by side", *deviation(seeds)]
+
+
+def deviation(seeds):
+    """What error bars are, in words, if there are any; seeds: the numbers of seeds that they are of."""
+    numbers = " to ".join(map(str, sorted({min(seeds), max(seeds)}))) if seeds else ""
+    return [f"error bars: one standard deviation over {numbers} seeds"] if seeds else []
+
+
+FIGURES = {  # kind: (what draws it, whether it has a panel for every prune ratio, its horizontal axis)
+    "figure1": (draw_lines, True, "epoch of fine-tuning"),
+    "figure2": (draw_bars, False, "pruned weights (%)"),
+    "tradeoff": (draw_points, True, "samples trained on (millions)"),
+}
 
 
 def draw(kind, cells, out):
-    """Write figure1 or figure2 of cells that have one protocol and one way of pruning."""
+    """Write a figure of cells that have one protocol and one way of pruning; kind: of FIGURES."""
     grids, plt = split(cells), pyplot()
     if len(grids) > 1:
         names = ", ".join(f"{grid.protocol} {grid.pruning}".strip() for grid in grids)
         fail(f"a figure shows one protocol and one way of pruning, and these files have {names}")
     (grid,), spare = grids, itertools.cycle(("#56B4E9", "#E69F00", "#F0E442", "#8B4513"))
-    orders = grid.orders if kind == "figure1" else [o for o in grid.orders if o != "none"] or grid.orders
+    points, by_place, across = FIGURES[kind]
+    orders = grid.orders if by_place else [o for o in grid.orders if o != "none"] or grid.orders
     colours = {order: COLOURS.get(order) or next(spare) for order in orders}
-    rows, count = (len(grid.data_ratios), len(grid.prune_ratios)) if kind == "figure1" else (1, len(grid.data_ratios))
+    rows, count = (len(grid.data_ratios), len(grid.prune_ratios)) if by_place else (1, len(grid.data_ratios))
     size = {"figsize": (1.0 + 2.4 * count, 1.2 + 1.6 * rows), "layout": "constrained", "squeeze": False}
     figure, axes = plt.subplots(rows, count, sharex=True, sharey=True, **size)
-    words = (draw_lines if kind == "figure1" else draw_bars)(axes, grid, colours)
+    words = points(axes, grid, colours)
     for axis in axes[:, 0]:
         axis.set_ylabel("test accuracy (%)")
     for axis in axes[-1]:
-        axis.set_xlabel("epoch of fine-tuning" if kind == "figure1" else "pruned weights (%)")
+        axis.set_xlabel(across)
     name = f"{cells[0].model} on {cells[0].dataset}, protocol {grid.protocol}{grid.pruning and ', '}{grid.pruning}"
     figure.suptitle("\n".join([f"{name}, seeds {' '.join(map(str, grid.seeds))}", *words]), fontsize=8)
     handles = [plt.Line2D([], [], color=colour, lw=3, label=order) for order, colour in colours.items()]
@@ -791,8 +853,11 @@ def asked(text):
 
 def main():
     parser = Parser(__doc__)
-    kinds = ["table", "costs", "cells", "figure1", "figure2"]
-    words = "Table 1 or an ablation; what networks cost; a csv line per cell; accuracy over fine-tuning; around pruning"
+    kinds = ["table", "costs", "cells", *FIGURES]
+    words = (
+        "Table 1 or an ablation; what networks cost; a csv line per cell; accuracy over fine-tuning; around pruning; "
+    )
+    words += "against the samples trained on"
     parser.add_argument("what", choices=kinds, help=words)
     parser.add_argument("inputs", nargs="+", metavar="IN", help="finetuned.pt files, or csv files of `cells`")
     styles = ["text", "markdown", "latex"]
@@ -801,11 +866,11 @@ def main():
     parser.add_argument("--asked", metavar="FLAGS", type=asked, default={}, help=words)
     parser.add_argument("--out", metavar="FILE", help="the file to write; figures need one (default: print)")
     args = parser.start("out")
-    if args.what.startswith("figure") and not args.out:
+    if args.what in FIGURES and not args.out:
         parser.error("argument --out: a figure needs a file")
 
     cells = load_cells(args.inputs, args.asked)
-    if args.what.startswith("figure"):
+    if args.what in FIGURES:
         return draw(args.what, cells, args.out)
     grids = split(cells)
     if args.what == "cells":
@@ -813,10 +878,10 @@ def main():
     elif args.what == "costs":
         text = render([columns(cost_rows(grids))], COUNTED, notes(cells, grids), args.format)
     else:
-        cell, network, late = (spread(cells, parts, epochs) for parts, epochs in ((5, 1), (4, 1), (4, 3)))
-        rows, effects = table_rows(grids, cell, published(cells[0])), effect_rows(grids, network, late)
-        tables = [columns(part) for part in (rows, effects) if part]
-        text = render(tables, legend(rows, cell, network), notes(cells, grids, rows, effects), args.format)
+        known = spreads(cells)
+        rows, effects, ways = table_rows(grids, known, published(cells[0])), effect_rows(grids, known), way_rows(grids)
+        tables = [columns(part) for part in (rows, effects, ways) if part]
+        text = render(tables, legend(rows, ways, known), notes(cells, grids, rows, effects), args.format)
     try:
         with replacing(args.out) if args.out else open(1, "wb", closefd=False) as file:
             file.write(text.encode())

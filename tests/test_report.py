@@ -73,9 +73,9 @@ def several(n, spread=0.5, orders=("low", "high", "random", "none"), protocol="r
 def tables(cells):
     """The rows of the table, those of the main effects, and the spreads of a cell and of a network."""
     grids = report.split(cells)
-    cell, network, late = (report.spread(cells, *how) for how in ((5, 1), (4, 1), (4, 3)))
-    rows = report.table_rows(grids, cell, report.published(cells[0]))
-    return rows, report.effect_rows(grids, network, late), cell, network
+    spreads = report.spreads(cells)
+    rows = report.table_rows(grids, spreads, report.published(cells[0]))
+    return rows, report.effect_rows(grids, spreads), *spreads[""][:2]
 
 
 # ------------------------------------------------------------------------------------------------------ the table
@@ -255,6 +255,37 @@ def test_main_effects_are_averaged_within_a_seed():
         assert row["All cells"].half == pytest.approx(
             scipy.stats.t.ppf(0.975, network.df) * network.sigma * np.sqrt(variance)
         )
+
+
+def test_ways_of_pruning_are_compared_network_by_network(tmp_path):
+    """Every two of a protocol, against scipy's paired t test; the second protocol has one way, and low lacks a seed."""
+    random, accuracy = np.random.default_rng(5), {}
+    for way, order, seed in itertools.product(("", "global", "start initial"), ("base", "low"), range(4)):
+        if (way, order, seed) != ("global", "low", 3):
+            accuracy[way, order, seed] = round(42 + random.standard_normal(), 2)
+    ratio = {"base": 1.0, "low": 0.1}
+    cells = [make_cell(o, ratio[o], 0.8, s, a, "paper", pruning=w) for (w, o, s), a in accuracy.items()]
+    cells += [make_cell("low", 0.1, 0.8, s, 50 + s, "flipped", pruning="live") for s in range(4)]
+    out = run("report.py", "table", write(tmp_path / "x.csv", cells))
+    titles, *lines = lines_of(out, 2)
+    assert titles == ["Protocol", "Pruning", "Base", "Low"] and "Two ways of pruning: of the same networks" in out
+    pairs = [("global", ""), ("start initial", ""), ("start initial", "global")]
+    assert [line[1] for line in lines] == [f"{one} - {other or 'magnitude'}" for one, other in pairs]
+    for (one, other), line in zip(pairs, lines):
+        for order, text in zip(ratio, line[2:]):
+            seeds = [s for s in range(4) if (one, order, s) in accuracy and (other, order, s) in accuracy]
+            ours, theirs = ([accuracy[way, order, s] for s in seeds] for way in (one, other))
+            low, high = scipy.stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+            assert text == f"{(low + high) / 2:+.2f} ± {(high - low) / 2:.2f} ({len(seeds)})"
+    assert "Two ways" not in run("report.py", "table", write(tmp_path / "x.csv", several(2)))
+
+
+def test_a_way_of_pruning_has_a_spread_of_its_own():
+    """Networks cut to an eighth scatter more; that widens no other interval."""
+    steady, wild = several(3, 0.1), [cell._replace(pruning="channels") for cell in several(3, 5)]
+    alone, beside = tables(steady)[0], tables(steady + wild)[0]
+    halves = [[row["Low - Base"].half for row in rows] for rows in (alone, beside)]
+    assert halves[1][::2] == halves[0] and min(halves[1][1::2]) > 10 * max(halves[0])
 
 
 def test_equivalence_is_said_only_inside_the_margin(tmp_path):
@@ -503,7 +534,7 @@ def test_an_odd_csv_is_one_line(tmp_path, capsys, how):
     assert "x.csv" in err and err.count("\n") == 1 and "\x1b" not in err
 
 
-@pytest.mark.parametrize("what", ["table", "costs", "cells", "figure1", "figure2"])
+@pytest.mark.parametrize("what", ["table", "costs", "cells", "figure1", "figure2", "tradeoff"])
 def test_every_command_refuses_a_csv_of_no_cells(tmp_path, what):
     (tmp_path / "x.csv").write_text(ODD["header only"])
     (tmp_path / "out.svg").write_text("precious")
@@ -634,11 +665,36 @@ def test_figure2_has_bars_before_and_after(tmp_path):
     assert "error bars: one standard deviation over 3 seeds" in texts and "none" not in texts
 
 
-@pytest.mark.parametrize("what", ["figure1", "figure2"])
+def test_tradeoff_has_a_point_per_order_where_its_cost_and_accuracy_are(tmp_path):
+    """Distances in the drawing are to each other as those of the means; orders of one cost stand apart."""
+    trained = {"base": 1_200_000, "low": 1_260_000, "high": 1_260_000, "random": 660_000}
+    cells = [cell._replace(trained=trained[cell.order]) for cell in several(3, orders=("low", "high", "random"))]
+    run("report.py", "tradeoff", write(tmp_path / "x.csv", cells), "--out", tmp_path / "f.svg")
+    ids, texts = drawing(tmp_path / "f.svg")
+    assert len([i for i in ids if i.startswith("point-")]) == 4 * 4
+    assert {"samples trained on (millions)", "error bars: one standard deviation over 3 seeds"} <= set(texts)
+    at = {}
+    for group in ElementTree.parse(tmp_path / "f.svg").iter():
+        if group.get("id", "").endswith("-0.1-0.8") and group.get("id").startswith("point-"):
+            (use,) = (element for element in group.iter() if element.tag.endswith("}use"))
+            at[group.get("id").split("-")[1]] = float(use.get("x")), float(use.get("y"))
+    here = [cell for cell in cells if cell.prune_ratio == 0.8 and cell.data_ratio != 0.2]
+    mean = {order: np.mean([cell.end() for cell in here if cell.order == order]) for order in at}
+    (x, y), (x_low, y_low), (x_random, y_random) = at["base"], at["low"], at["random"]
+    assert (x_low - x) / (x - x_random) == pytest.approx(60 / 540, rel=1e-3) and at["high"][0] > x_low + 3
+    ratio = (mean["low"] - mean["base"]) / (mean["random"] - mean["base"])
+    assert (y_low - y) / (y_random - y) == pytest.approx(ratio, rel=1e-3)
+
+
+@pytest.mark.parametrize("what", ["figure1", "figure2", "tradeoff"])
 def test_a_figure_of_one_file(chain, tmp_path, what):
     run("report.py", what, chain / "hold.pt", "--out", tmp_path / "f.svg")
     ids, texts = drawing(tmp_path / "f.svg")
-    assert any(i.startswith(("line-low", "bar-after-low")) for i in ids) and "low" in texts and "base" not in texts
+    assert (
+        any(i.startswith(("line-low", "bar-after-low", "point-low")) for i in ids)
+        and "low" in texts
+        and "base" not in texts
+    )
     err = refusal("report.py", what, chain / "hold.pt", chain / "release.pt", "--out", tmp_path / "f.svg")
     assert "paper, regrown" in err
 
