@@ -490,7 +490,7 @@ def start_row(grids, grid, *place):
 def table_rows(grids, spreads, theirs):
     """Table 1, and the ablation: {title: text, Estimate or None} for every place and grid.
 
-    spreads: as of `spreads`; theirs: the published accuracies.
+    spreads: of the function of this name; theirs: the published accuracies.
     """
     rows, orders = [], in_order(order for grid in grids for order in grid.orders if order != "base")
     pairs = [(order, "base") for order in orders]
@@ -520,7 +520,7 @@ def table_rows(grids, spreads, theirs):
 
 
 def effect_rows(grids, spreads):
-    """The main effects: {title: text, Estimate or None}; spreads: as of `spreads`."""
+    """The main effects: {title: text, Estimate or None}; spreads: as in `table_rows`."""
     rows, ratios = [], sorted({ratio for grid in grids for ratio in grid.data_ratios})
     pairs = "low base", "high base", "low random", "high random", "low high", "random base", "matched base"
     for grid, pair in itertools.product(grids, map(str.split, pairs)):
@@ -620,16 +620,16 @@ WAYS = "Two ways of pruning: of the same networks; ± is of the paired t test, n
 
 
 def legend(rows, ways, spreads):
-    """What the signs of a table mean, a line each; rows, ways: as of `table_rows`, `way_rows`; spreads: as there."""
+    """What the signs of a table mean, a line each; rows, ways, spreads: of the functions of these names."""
     tests = sum(isinstance(e, Estimate) and e.p is not None for row in rows for e in row.values())
-    if not tests:
-        return [LEGEND.splitlines()[0], "An interval takes two seeds of two cells."]
-    sigmas = (
-        f"sigma{way and ' of '}{way}: {cell.sigma:.2f}, {cell.df} degrees of freedom; "
-        f"of a network's mean {network.sigma:.2f}, {network.df} degrees."
-        for way, (cell, network, _) in spreads.items()
-    )
-    return [*LEGEND.format(tests=tests).splitlines(), *sigmas, *([WAYS] if ways else [])]
+    lines = [LEGEND.splitlines()[0], "An interval takes two seeds of two cells."]
+    if tests:
+        lines = LEGEND.format(tests=tests).splitlines()
+        for way, (cell, network, _) in spreads.items():
+            if cell.df > 0:
+                degrees = f"{cell.df} degrees of freedom; of a network's mean {network.sigma:.2f}, {network.df} degrees"
+                lines.append(f"sigma{way and ' of '}{way}: {cell.sigma:.2f}, {degrees}.")
+    return lines + [WAYS] * bool(ways)
 
 
 def notes(cells, grids, rows=(), effects=()):
@@ -781,7 +781,7 @@ def draw_bars(axes, grid, colours):
 def draw_points(axes, grid, colours):
     """Test accuracy against what a network was trained for it, a point per order, a panel per place; as above."""
     trained = [cell.trained for found in grid.cells.values() for cell in found.values()]
-    step, seeds = 0.02 * (max(trained) - min(trained)) / 1e6, set()
+    step, seeds = 0.02 * (max(trained) - min(trained) or max(trained)) / 1e6, set()
     for axis, (d, p) in zip(axes.flat, grid.places):
         axis.set_title(f"{100 * d:g} % of the data, {100 * p:g} % pruned", fontsize=8)
         taken = Counter()
@@ -854,10 +854,8 @@ def asked(text):
 def main():
     parser = Parser(__doc__)
     kinds = ["table", "costs", "cells", *FIGURES]
-    words = (
-        "Table 1 or an ablation; what networks cost; a csv line per cell; accuracy over fine-tuning; around pruning; "
-    )
-    words += "against the samples trained on"
+    words = "Table 1 or an ablation; what networks cost; a csv line per cell; accuracy over fine-tuning, before and "
+    words += "after pruning, against the samples trained on"
     parser.add_argument("what", choices=kinds, help=words)
     parser.add_argument("inputs", nargs="+", metavar="IN", help="finetuned.pt files, or csv files of `cells`")
     styles = ["text", "markdown", "latex"]
