@@ -162,12 +162,15 @@ verify: $$(cells)  ## recompute what the files of the table claim
 
 made   = $(patsubst %.csv,%,$(wildcard $(RESULTS)/*.csv))
 plain  = $(foreach f,$(made),$(if $(findstring -ablation,$f)$(findstring -grid,$f),,$f))
-drawings = figure1 figure2 tradeoff
-results: $(made:%=%.md) $(foreach f,$(plain),$(drawings:%=$f-%.svg))  ## the tables and figures of tests/results
+results: $(made:%=%.md) $(foreach k,figure1 figure2 tradeoff,$(plain:%=%-$k.svg))  ## tables, figures of tests/results
 $(RESULTS)/%.md: $(RESULTS)/%.csv | $$(venv)
 	$(PYTHON) report.py table $< --format markdown --out $@
-$(RESULTS)/%.svg: $(RESULTS)/$$(subst $$(space),-,$$(filter-out $(drawings),$$(subst -, ,$$*))).csv | $$(tools)
-	$(PYTHON) report.py $(lastword $(subst -, ,$*)) $< --out $@
+$(RESULTS)/%-figure1.svg: $(RESULTS)/%.csv | $$(tools)
+	$(PYTHON) report.py figure1 $< --out $@
+$(RESULTS)/%-figure2.svg: $(RESULTS)/%.csv | $$(tools)
+	$(PYTHON) report.py figure2 $< --out $@
+$(RESULTS)/%-tradeoff.svg: $(RESULTS)/%.csv | $$(tools)
+	$(PYTHON) report.py tradeoff $< --out $@
 
 test: $$(tools)  ## the test suite (with your own PYTHON it needs pytest, pytest-xdist, scipy and matplotlib)
 	$(PYTHON) -m pytest -q -rs -n 2 --dist worksteal tests

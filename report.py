@@ -253,7 +253,8 @@ def load_cells(paths, known):
                 name = " ".join(str(part) for part in cell.place if part != "")
                 fail(f"{path} and {where} are one cell, {name} seed {cell.seed}, but differ in {', '.join(differ)}")
     cells = [cell for cell, _ in found.values()]
-    if len(cells) * (len({cell.place for cell in cells}) + len({cell.seed for cell in cells})) > 4_000_000:
+    places, ways = {cell.place for cell in cells}, {cell.pruning for cell in cells}
+    if len(cells) * (len(places) + len({cell.seed for cell in cells}) + len(ways) ** 2) > 4_000_000:
         fail(f"{len(cells)} cells are too many for one report; report data sets, networks or protocols apart")
     return cells
 
@@ -425,13 +426,14 @@ def difference(grid, one, other, places, pooled, of=Cell.end, against=None):
 
     It rests on the seeds that have the most of these places; None if there is no pair. of: what of a Cell is compared.
     pooled: the Spread of a cell where there is one place, of a network where there are several, None to go by these
-    pairs alone. against: the Grid of the other order, if that is not the same.
+    pairs alone. against: the Grid of the other order, where that is another way of pruning the same networks.
     """
     pairs = defaultdict(list)
     for place in places:
         ours, theirs = grid.at(one, *place), (against or grid).at(other, *place)
         for seed in sorted(ours.keys() & theirs.keys()):
-            pairs[seed].append((ours[seed], theirs[seed]))
+            if against is None or ours[seed].dense == theirs[seed].dense:
+                pairs[seed].append((ours[seed], theirs[seed]))
     most = max(map(len, pairs.values()), default=0)
     pairs = [found for found in pairs.values() if len(found) == most]
     if not pairs:
@@ -540,17 +542,16 @@ def effect_rows(grids, spreads):
 
 
 def way_rows(grids):
-    """Ways of pruning against each other, {title: text, Estimate or None} for every two that share networks.
+    """Every two ways of pruning the same networks: {title: text, Estimate or None} for every place.
 
     Differences are paired by network, their intervals those of the paired t test: a way has a spread of its own.
     """
     rows, orders = [], in_order(order for grid in grids for order in grid.orders)
     for other, grid in itertools.combinations(grids, 2):
-        if grid.protocol == other.protocol:
-            found = {o: difference(grid, o, o, grid.places, None, against=other) for o in orders}
+        for place in grid.places if grid.protocol == other.protocol else ():
+            found = {title(o): difference(grid, o, o, [place], None, against=other) for o in orders}
             if any(found.values()):
-                row = start_row(grids, grid) | {"Pruning": f"{grid.way} - {other.way}"}
-                rows.append(row | {title(order): estimate for order, estimate in found.items()})
+                rows.append(start_row(grids, grid, *place) | {"Pruning": f"{grid.way} - {other.way}"} | found)
     return rows
 
 
@@ -592,9 +593,11 @@ def cost_rows(grids):
     return rows
 
 
-def columns(rows):
-    """Titles and the texts of every row, without columns that have no value; beside an Estimate its p and published."""
-    count = len({len(e.values) for row in rows for e in row.values() if isinstance(e, Estimate)}) > 1
+def columns(rows, count=False):
+    """Titles and the texts of every row, without columns that have no value; beside an Estimate its p and published.
+
+    count: whether an Estimate tells its number of seeds.
+    """
     found = []
     for name in rows[0]:
         cells = [row[name] for row in rows]
@@ -609,26 +612,25 @@ def columns(rows):
 LEGEND = """\
 Test accuracy in %, differences in percentage points, paired by seed; (n): of n seeds.
 ±: half of the 95 % interval, given this split of the data and this recipe; its spread is pooled over the table, or
-over each way of pruning: accuracy = cell + seed + residual.
+over each way of pruning: accuracy = cell + seed + residual; sigma (degrees of freedom) below.
 *: not 0 at 5 % by the t test with that spread, Holm-corrected over the {tests} differences of the table.
 p: of the same test, from 6 seeds up. in, out: of the 95 % prediction interval of a new run is the published one.
 Main effects are averaged within a seed, and their unit is the network.
 Last three epochs: of the mean accuracy after them. Sign flips: p of that test, uncorrected.
 Before, after pruning: not fine-tuned; ± is of the paired t test of these seeds alone, since spreads differ there."""
 
+POOLED = "A pooled interval takes two seeds of two cells."
 WAYS = "Two ways of pruning: of the same networks; ± is of the paired t test, not corrected for the number of pairs."
 
 
 def legend(rows, ways, spreads):
     """What the signs of a table mean, a line each; rows, ways, spreads: of the functions of these names."""
     tests = sum(isinstance(e, Estimate) and e.p is not None for row in rows for e in row.values())
-    lines = [LEGEND.splitlines()[0], "An interval takes two seeds of two cells."]
-    if tests:
-        lines = LEGEND.format(tests=tests).splitlines()
-        for way, (cell, network, _) in spreads.items():
-            if cell.df > 0:
-                degrees = f"{cell.df} degrees of freedom; of a network's mean {network.sigma:.2f}, {network.df} degrees"
-                lines.append(f"sigma{way and ' of '}{way}: {cell.sigma:.2f}, {degrees}.")
+    lines = LEGEND.format(tests=tests).splitlines() if tests else [LEGEND.splitlines()[0], POOLED]
+    for way, (cell, network, _) in spreads.items():
+        if network.df > 0:
+            of = f" of {way or 'magnitude'}" if len(spreads) > 1 else ""
+            lines.append(f"sigma{of}: {cell.sigma:.2f} ({cell.df}), of a network {network.sigma:.2f} ({network.df}).")
     return lines + [WAYS] * bool(ways)
 
 
@@ -780,23 +782,25 @@ def draw_bars(axes, grid, colours):
 
 def draw_points(axes, grid, colours):
     """Test accuracy against what a network was trained for it, a point per order, a panel per place; as above."""
-    trained = [cell.trained for found in grid.cells.values() for cell in found.values()]
-    step, seeds = 0.02 * (max(trained) - min(trained) or max(trained)) / 1e6, set()
+    trained = [cell.trained / 1e6 for found in grid.cells.values() for cell in found.values()]
+    step, seeds = 0.02 * (max(trained) - min(trained) or max(trained) or 1), set()
     for axis, (d, p) in zip(axes.flat, grid.places):
         axis.set_title(f"{100 * d:g} % of the data, {100 * p:g} % pruned", fontsize=8)
-        taken = Counter()
+        near = defaultdict(list)
         for order in colours:
             if cells := grid.at(order, d, p).values():
-                cost, values = statistics.fmean(c.trained for c in cells), [c.end() for c in cells]
-                x, taken[cost] = cost / 1e6 + step * taken[cost], taken[cost] + 1
-                look = {"color": colours[order], "fmt": "o", "ms": 4, "lw": 0.9}
-                if len(values) > 1:
-                    look["yerr"] = statistics.stdev(values)
-                    seeds.add(len(values))
-                point, *_ = axis.errorbar(x, statistics.fmean(values), **look)
-                point.set_gid(f"point-{order}-{d:g}-{p:g}")
+                cost = statistics.fmean(cell.trained for cell in cells) / 1e6
+                near[round(cost / step)].append((order, cost, [cell.end() for cell in cells]))
+        for group, (i, (order, cost, values)) in ((g, point) for g in near.values() for point in enumerate(g)):
+            look = {"color": colours[order], "fmt": "o", "ms": 4, "lw": 0.9}
+            if len(values) > 1:
+                look["yerr"] = statistics.stdev(values)
+                seeds.add(len(values))
+            x = cost + step * (i - (len(group) - 1) / 2)
+            point, *_ = axis.errorbar(x, statistics.fmean(values), **look)
+            point.set_gid(f"point-{order}-{d:g}-{p:g}")
     words = "samples: images times epochs of all trainings, the scoring run among them"
-    return [words, "orders of one cost stand side by side", *deviation(seeds)]
+    return [words, "orders of about one cost stand side by side around it", *deviation(seeds)]
 
 
 def deviation(seeds):
@@ -878,7 +882,9 @@ def main():
     else:
         known = spreads(cells)
         rows, effects, ways = table_rows(grids, known, published(cells[0])), effect_rows(grids, known), way_rows(grids)
-        tables = [columns(part) for part in (rows, effects, ways) if part]
+        parts = [part for part in (rows, effects, ways) if part]
+        seeds = {len(e.values) for part in parts for row in part for e in row.values() if isinstance(e, Estimate)}
+        tables = [columns(part, len(seeds) > 1) for part in parts]
         text = render(tables, legend(rows, ways, known), notes(cells, grids, rows, effects), args.format)
     try:
         with replacing(args.out) if args.out else open(1, "wb", closefd=False) as file:
