@@ -163,13 +163,13 @@ verify: $$(cells)  ## recompute what the files of the table claim
 made   = $(patsubst %.csv,%,$(wildcard $(RESULTS)/*.csv))
 plain  = $(foreach f,$(made),$(if $(findstring -ablation,$f)$(findstring -grid,$f),,$f))
 results: $(made:%=%.md) $(foreach k,figure1 figure2 tradeoff,$(plain:%=%-$k.svg))  ## tables, figures of tests/results
-$(RESULTS)/%.md: $(RESULTS)/%.csv | $$(venv)
+$(RESULTS)/%.md: $(RESULTS)/%.csv report.py | $$(venv)
 	$(PYTHON) report.py table $< --format markdown --out $@
-$(RESULTS)/%-figure1.svg: $(RESULTS)/%.csv | $$(tools)
+$(RESULTS)/%-figure1.svg: $(RESULTS)/%.csv report.py | $$(tools)
 	$(PYTHON) report.py figure1 $< --out $@
-$(RESULTS)/%-figure2.svg: $(RESULTS)/%.csv | $$(tools)
+$(RESULTS)/%-figure2.svg: $(RESULTS)/%.csv report.py | $$(tools)
 	$(PYTHON) report.py figure2 $< --out $@
-$(RESULTS)/%-tradeoff.svg: $(RESULTS)/%.csv | $$(tools)
+$(RESULTS)/%-tradeoff.svg: $(RESULTS)/%.csv report.py | $$(tools)
 	$(PYTHON) report.py tradeoff $< --out $@
 
 test: $$(tools)  ## the test suite (with your own PYTHON it needs pytest, pytest-xdist, scipy and matplotlib)

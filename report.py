@@ -32,6 +32,7 @@ DEPARTURES = {  # of the authors' program from the paper's text: (step, setting,
 }
 COLOURS = {"base": "#000000", "low": "#0072B2", "high": "#D55E00", "random": "#009E73"}  # Okabe and Ito
 COLOURS |= {"matched": "#CC79A7", "none": "#999999"}  # orders as tables and figures show them; others come after
+ALONE = {"base": 1.0, "none": 0.0}  # orders of no data ratio, and what stands in its place
 UNSCORED = ("random", "long", "matched", "none", "own")  # first words of orders that know no scores
 MARGIN = {"MNIST": 0.2, "CIFAR10": 1.0, "CIFAR100": 1.0}  # points; an interval inside of it is called equivalence
 PUBLISHED = Path(__file__).parent / "tests" / "data" / "published_accuracies.csv"
@@ -211,7 +212,7 @@ def check(values):
         raise ValueError(f"curve {cell.curve!r}, order {cell.order!r}, protocol {cell.protocol!r}")
     if cell.classes and len(by_class[0]) != DATASETS[cell.dataset][0]:
         raise ValueError(f"classes has {by_class.size} numbers, not three for each of {cell.dataset}'s")
-    if cell.data_ratio != {"base": 1, "none": 0}.get(cell.order, cell.data_ratio):
+    if cell.data_ratio != ALONE.get(cell.order, cell.data_ratio):
         raise ValueError(f"data_ratio {cell.data_ratio} of {cell.order}")
     return cell
 
@@ -253,9 +254,9 @@ def load_cells(paths, known):
                 name = " ".join(str(part) for part in cell.place if part != "")
                 fail(f"{path} and {where} are one cell, {name} seed {cell.seed}, but differ in {', '.join(differ)}")
     cells = [cell for cell, _ in found.values()]
-    places, ways = {cell.place for cell in cells}, {cell.pruning for cell in cells}
-    if len(cells) * (len(places) + len({cell.seed for cell in cells}) + len(ways) ** 2) > 4_000_000:
-        fail(f"{len(cells)} cells are too many for one report; report data sets, networks or protocols apart")
+    places, seeds, ways = (len({getattr(cell, key) for cell in cells}) for key in ("place", "seed", "pruning"))
+    if len(cells) * (places + seeds + ways**2) > 4_000_000:  # every two ways of pruning have a row
+        fail(f"{len(cells)} cells are too many for one report; report protocols or ways of pruning apart")
     return cells
 
 
@@ -280,21 +281,20 @@ class Grid:
             self.cells[cell.place[2:]][cell.seed] = cell
         self.orders = in_order(cell.order for cell in shown)
         self.seeds, self.prune_ratios = (sorted({getattr(c, name) for c in own}) for name in ("seed", "prune_ratio"))
-        ratios = [sorted({c.data_ratio for c in part if c.order not in ("base", "none")}) for part in (own, shown)]
+        ratios = [sorted({c.data_ratio for c in part if c.order not in ALONE}) for part in (own, shown)]
         self.data_ratios = ratios[0] or ratios[1] or [1.0]
         self.places = list(itertools.product(self.data_ratios, self.prune_ratios))
         self.way = self.pruning or "magnitude"
 
     def at(self, order, data_ratio, prune_ratio):
         """{seed: Cell} of one place."""
-        return self.cells.get((order, {"base": 1.0, "none": 0.0}.get(order, data_ratio), prune_ratio), {})
+        return self.cells.get((order, ALONE.get(order, data_ratio), prune_ratio), {})
 
     def missing(self):
         """The keys of the cells that it spans and does not have."""
         spanned = itertools.product(self.orders, self.places, self.seeds)
         gaps = [(order, place, seed) for order, place, seed in spanned if seed not in self.at(order, *place)]
-        alone = ("base", "none")  # of no data ratio
-        return {(project(self.protocol, o), self.pruning, o, o in alone or d, p, seed) for o, (d, p), seed in gaps}
+        return {(project(self.protocol, o), self.pruning, o, o in ALONE or d, p, seed) for o, (d, p), seed in gaps}
 
 
 def in_order(orders):
@@ -316,7 +316,7 @@ def split(cells):
             own.setdefault((cell.pruning, cell.protocol), []).append(cell)
     for cell in cells:  # none may be without a row
         rows = [key for key in own if key[0] == cell.pruning and project(key[1], cell.order) == cell.protocol]
-        alone = cell.order in ("base", "none")
+        alone = cell.order in ALONE
         at = {(alone or c.data_ratio, c.prune_ratio) for key in rows for c in own[key]}
         if (alone or cell.data_ratio, cell.prune_ratio) not in at:
             own[max(rows, key=lambda key: key[1] == cell.protocol)].append(cell)
@@ -388,24 +388,26 @@ def t_quantile(df):
 
 
 def spread(cells, parts, epochs):
-    """The pooled Spread of Cell.end(epochs): accuracy = place + seed + residual, by least squares.
+    """The pooled Spread of Cell.end(epochs) of cells of one way of pruning: accuracy = place + seed + residual, by
+    least squares.
 
     parts: of Cell.place, that make one result: 5 is a cell; 4 a mean over prune ratios, which share their network's
     luck. Not every place needs every seed. A network that two protocols share counts once.
     """
-    once = {(c.pruning, *c.place[2:], c.seed, c.dense, c.curve): c for c in cells}.values()
+    once = {(*c.place[2:], c.seed, c.dense, c.curve): c for c in cells}.values()
     count = Counter(c.place for c in once)
     once = [c for c in once if count[c.place] > 1]  # the others have no residual
     if not once:
         return Spread(math.nan, 0)
-    groups, y = defaultdict(list), residuals([(c.place, c.seed, c.end(epochs)) for c in once])[0]
+    groups, (y, most) = defaultdict(list), residuals([(c.place, c.seed, c.end(epochs)) for c in once])
     for cell, residual in zip(once, y):
         groups[cell.place[:parts], cell.seed].append(residual)
     y, df = residuals([(*key, statistics.fmean(group)) for key, group in groups.items()])
+    df = min(df, most)  # means of residuals know no more than the residuals
     return Spread(math.sqrt(y @ y / df) if df > 0 else math.nan, df)
 
 
-def spreads(cells):
+def pooled_spreads(cells):
     """{way of pruning: the Spreads of a cell, of a network, and of a network's mean over the last three epochs}."""
     ways, kinds = dict.fromkeys(cell.pruning for cell in cells), ((5, 1), (4, 1), (4, 3))
     return {way: [spread([c for c in cells if c.pruning == way], *kind) for kind in kinds] for way in ways}
@@ -413,27 +415,25 @@ def spreads(cells):
 
 def residuals(rows):
     """Of the least squares fit y = place + seed to rows (place, seed, y): float64 [N], and the degrees of freedom."""
-    places, seeds, y = zip(*rows)
-    numbers = [{label: i for i, label in enumerate(set(labels))} for labels in (places, seeds)]
-    levels = ([number[label] for label in labels] for number, labels in zip(numbers, (places, seeds)))
-    design = np.hstack([np.eye(max(level) + 1)[level] for level in levels])
-    effects, _, rank, _ = np.linalg.lstsq(design, np.array(y), rcond=1e-9)
+    levels = [(k, level) for k in (0, 1) for level in dict.fromkeys(row[k] for row in rows)]
+    design = np.array([[row[k] == level for k, level in levels] for row in rows], dtype=np.float64)
+    y = np.array([row[2] for row in rows])
+    effects, _, rank, _ = np.linalg.lstsq(design, y, rcond=1e-9)
     return y - design @ effects, len(y) - int(rank)
 
 
-def difference(grid, one, other, places, pooled, of=Cell.end, against=None):
+def difference(grid, one, other, places, pooled, of=Cell.end):
     """The Estimate of order one - order other over places [(data ratio, prune ratio)], averaged within a seed first.
 
     It rests on the seeds that have the most of these places; None if there is no pair. of: what of a Cell is compared.
     pooled: the Spread of a cell where there is one place, of a network where there are several, None to go by these
-    pairs alone. against: the Grid of the other order, where that is another way of pruning the same networks.
+    pairs alone.
     """
     pairs = defaultdict(list)
     for place in places:
-        ours, theirs = grid.at(one, *place), (against or grid).at(other, *place)
+        ours, theirs = grid.at(one, *place), grid.at(other, *place)
         for seed in sorted(ours.keys() & theirs.keys()):
-            if against is None or ours[seed].dense == theirs[seed].dense:
-                pairs[seed].append((ours[seed], theirs[seed]))
+            pairs[seed].append((ours[seed], theirs[seed]))
     most = max(map(len, pairs.values()), default=0)
     pairs = [found for found in pairs.values() if len(found) == most]
     if not pairs:
@@ -492,7 +492,7 @@ def start_row(grids, grid, *place):
 def table_rows(grids, spreads, theirs):
     """Table 1, and the ablation: {title: text, Estimate or None} for every place and grid.
 
-    spreads: of the function of this name; theirs: the published accuracies.
+    spreads: of `pooled_spreads`; theirs: the published accuracies.
     """
     rows, orders = [], in_order(order for grid in grids for order in grid.orders if order != "base")
     pairs = [(order, "base") for order in orders]
@@ -512,7 +512,7 @@ def table_rows(grids, spreads, theirs):
                 found = found._replace(p=pooled.p(found.mean, found.half))
             if found and comparable and None not in ends:
                 gap, reach = ends[0] - ends[1], pooled.half(2 + 2 / len(found.values))
-                found = found._replace(published=gap, inside=reach and abs(gap - found.mean) <= reach)
+                found = found._replace(published=gap, inside=None if reach is None else abs(gap - found.mean) <= reach)
             row[title(one, other)] = found
         rows.append(row)
     tests = [(row, name) for row in rows for name, e in row.items() if isinstance(e, Estimate) and e.p is not None]
@@ -542,14 +542,19 @@ def effect_rows(grids, spreads):
 
 
 def way_rows(grids):
-    """Every two ways of pruning the same networks: {title: text, Estimate or None} for every place.
+    """Every two ways of pruning under one protocol: {title: text, Estimate or None} for every place.
 
     Differences are paired by network, their intervals those of the paired t test: a way has a spread of its own.
     """
     rows, orders = [], in_order(order for grid in grids for order in grid.orders)
     for other, grid in itertools.combinations(grids, 2):
         for place in grid.places if grid.protocol == other.protocol else ():
-            found = {title(o): difference(grid, o, o, [place], None, against=other) for o in orders}
+            found = {}
+            for order in orders:
+                ours, theirs = grid.at(order, *place), other.at(order, *place)
+                pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+                values = tuple(a.end() - b.end() for a, b in pairs if a.dense == b.dense)  # else of another training
+                found[title(order)] = Estimate(values, half=paired_half(values)) if values else None
             if any(found.values()):
                 rows.append(start_row(grids, grid, *place) | {"Pruning": f"{grid.way} - {other.way}"} | found)
     return rows
@@ -593,10 +598,10 @@ def cost_rows(grids):
     return rows
 
 
-def columns(rows, count=False):
+def columns(rows, count):
     """Titles and the texts of every row, without columns that have no value; beside an Estimate its p and published.
 
-    count: whether an Estimate tells its number of seeds.
+    count: whether an Estimate tells its number of seeds; a table cannot know, since that of others may differ.
     """
     found = []
     for name in rows[0]:
@@ -611,34 +616,35 @@ def columns(rows, count=False):
 
 LEGEND = """\
 Test accuracy in %, differences in percentage points, paired by seed; (n): of n seeds.
-±: half of the 95 % interval, given this split of the data and this recipe; its spread is pooled over the table, or
-over each way of pruning: accuracy = cell + seed + residual; sigma (degrees of freedom) below.
+±: half of the 95 % interval, given this split of the data and this recipe; its spread is pooled over the cells of a
+way of pruning: accuracy = cell + seed + residual; its sigma (degrees of freedom) stands below.
 *: not 0 at 5 % by the t test with that spread, Holm-corrected over the {tests} differences of the table.
 p: of the same test, from 6 seeds up. in, out: of the 95 % prediction interval of a new run is the published one.
 Main effects are averaged within a seed, and their unit is the network.
 Last three epochs: of the mean accuracy after them. Sign flips: p of that test, uncorrected.
 Before, after pruning: not fine-tuned; ± is of the paired t test of these seeds alone, since spreads differ there."""
 
-POOLED = "A pooled interval takes two seeds of two cells."
-WAYS = "Two ways of pruning: of the same networks; ± is of the paired t test, not corrected for the number of pairs."
+WAYS = "Two ways of pruning: ± takes two seeds and is of the paired t test, not corrected for the number of pairs."
 
 
-def legend(rows, ways, spreads):
-    """What the signs of a table mean, a line each; rows, ways, spreads: of the functions of these names."""
-    tests = sum(isinstance(e, Estimate) and e.p is not None for row in rows for e in row.values())
-    lines = LEGEND.format(tests=tests).splitlines() if tests else [LEGEND.splitlines()[0], POOLED]
-    for way, (cell, network, _) in spreads.items():
-        if network.df > 0:
-            of = f" of {way or 'magnitude'}" if len(spreads) > 1 else ""
-            lines.append(f"sigma{of}: {cell.sigma:.2f} ({cell.df}), of a network {network.sigma:.2f} ({network.df}).")
+def legend(estimates, ways, spreads):
+    """What the signs of the tables that hold the Estimates mean, a line each; ways: of `way_rows`."""
+    known = {way: pair for way, (*pair, _) in spreads.items() if pair[0].df > 0}
+    lines = LEGEND.format(tests=sum(e.p is not None for e in estimates)).splitlines()
+    lines = lines if known else [lines[0], "A pooled interval takes two seeds of two cells."]
+    for way, (cell, network) in known.items():
+        of = f" of {way or 'magnitude'}" if len(spreads) > 1 else ""
+        mean = f", of a network's mean {network.sigma:.2f} ({network.df})" if network.df > 0 else ""
+        lines.append(f"sigma{of}: {cell.sigma:.2f} ({cell.df}){mean}.")
     return lines + [WAYS] * bool(ways)
 
 
-def notes(cells, grids, rows=(), effects=()):
-    """What the report was made from and what can be said of it, a line each."""
-    cell, theirs = cells[0], published(cells[0])
+def notes(cells, grids, estimates=(), effects=()):
+    """What the report was made from and what can be said of it, a line each; effects: of `effect_rows`."""
+    cell = cells[0]
     first = next((c.first for c in cells if c.first), "none")
-    seconds = sum({(c.place[:4], c.seed): c.first_seconds for c in cells}.values()) + sum(c.seconds for c in cells)
+    dense = {(c.protocol, c.order, c.data_ratio, c.seed): c.first_seconds for c in cells}  # that ways of pruning share
+    seconds = sum(dense.values()) + sum(c.seconds for c in cells)
     missing = set().union(*(grid.missing() for grid in grids))
     lines = [
         f"{cell.model} on {cell.dataset}: {cell.data}.",
@@ -649,13 +655,13 @@ def notes(cells, grids, rows=(), effects=()):
         f"Their steps took {f'{seconds / 3600:.2f} h' if seconds > 3600 else f'{seconds:.0f} s'}, one after the other.",
         *([f"Missing cells: {len(missing)} (make -n names them)."] if missing else []),
     ]
-    measured = [e for row in rows for e in row.values() if isinstance(e, Estimate) and e.published is not None]
+    measured = [e for e in estimates if e.published is not None]
     if measured and len(grids) == 1:
         agree, inside = sum(e.mean * e.published > 0 for e in measured), [e.inside for e in measured]
         compatible = "" if None in inside else f", {sum(inside)} are compatible with ours"
         lines.append(f"Of {len(measured)} published differences, {agree} have the sign of ours{compatible}.")
-        gaps = defaultdict(list)
-        for d, p in sorted(place for order, *place in theirs if order == "low"):
+        theirs, gaps = published(cell), defaultdict(list)
+        for d, p in (place for order, *place in theirs if order == "low"):
             gaps[d].append(theirs["low", d, p] - theirs["high", d, p])
         gaps = [statistics.fmean(gap) for gap in gaps.values()]
         mean = f"{statistics.fmean(gaps):+.2f} ± {paired_half(gaps):.2f}"
@@ -781,26 +787,24 @@ def draw_bars(axes, grid, colours):
 
 
 def draw_points(axes, grid, colours):
-    """Test accuracy against what a network was trained for it, a point per order, a panel per place; as above."""
+    """Test accuracy against the samples trained on, a point per order, a panel per place; as above."""
     trained = [cell.trained / 1e6 for found in grid.cells.values() for cell in found.values()]
     step, seeds = 0.02 * (max(trained) - min(trained) or max(trained) or 1), set()
     for axis, (d, p) in zip(axes.flat, grid.places):
         axis.set_title(f"{100 * d:g} % of the data, {100 * p:g} % pruned", fontsize=8)
-        near = defaultdict(list)
-        for order in colours:
-            if cells := grid.at(order, d, p).values():
-                cost = statistics.fmean(cell.trained for cell in cells) / 1e6
-                near[round(cost / step)].append((order, cost, [cell.end() for cell in cells]))
-        for group, (i, (order, cost, values)) in ((g, point) for g in near.values() for point in enumerate(g)):
+        found = {order: grid.at(order, d, p).values() for order in colours}
+        costs = {order: statistics.fmean(c.trained for c in cells) / 1e6 for order, cells in found.items() if cells}
+        for order, cost in costs.items():
+            same = [other for other in costs if costs[other] == cost]
+            values = [cell.end() for cell in found[order]]
             look = {"color": colours[order], "fmt": "o", "ms": 4, "lw": 0.9}
             if len(values) > 1:
                 look["yerr"] = statistics.stdev(values)
                 seeds.add(len(values))
-            x = cost + step * (i - (len(group) - 1) / 2)
-            point, *_ = axis.errorbar(x, statistics.fmean(values), **look)
-            point.set_gid(f"point-{order}-{d:g}-{p:g}")
-    words = "samples: images times epochs of all trainings, the scoring run among them"
-    return [words, "orders of about one cost stand side by side around it", *deviation(seeds)]
+            x = cost + step * (same.index(order) - (len(same) - 1) / 2)
+            axis.errorbar(x, statistics.fmean(values), **look)[0].set_gid(f"point-{order}-{d:g}-{p:g}")
+    words = "samples: images times epochs of all trainings, and of the scoring run where the order needs one"
+    return [words, "orders of one cost stand side by side around it", *deviation(seeds)]
 
 
 def deviation(seeds):
@@ -809,7 +813,7 @@ def deviation(seeds):
     return [f"error bars: one standard deviation over {numbers} seeds"] if seeds else []
 
 
-FIGURES = {  # kind: (what draws it, whether it has a panel for every prune ratio, its horizontal axis)
+FIGURES = {  # kind: (what draws it, whether it has a panel for every prune ratio and shows none, its horizontal axis)
     "figure1": (draw_lines, True, "epoch of fine-tuning"),
     "figure2": (draw_bars, False, "pruned weights (%)"),
     "tradeoff": (draw_points, True, "samples trained on (millions)"),
@@ -823,13 +827,13 @@ def draw(kind, cells, out):
         names = ", ".join(f"{grid.protocol} {grid.pruning}".strip() for grid in grids)
         fail(f"a figure shows one protocol and one way of pruning, and these files have {names}")
     (grid,), spare = grids, itertools.cycle(("#56B4E9", "#E69F00", "#F0E442", "#8B4513"))
-    points, by_place, across = FIGURES[kind]
+    draw_panels, by_place, across = FIGURES[kind]
     orders = grid.orders if by_place else [o for o in grid.orders if o != "none"] or grid.orders
     colours = {order: COLOURS.get(order) or next(spare) for order in orders}
     rows, count = (len(grid.data_ratios), len(grid.prune_ratios)) if by_place else (1, len(grid.data_ratios))
     size = {"figsize": (1.0 + 2.4 * count, 1.2 + 1.6 * rows), "layout": "constrained", "squeeze": False}
     figure, axes = plt.subplots(rows, count, sharex=True, sharey=True, **size)
-    words = points(axes, grid, colours)
+    words = draw_panels(axes, grid, colours)
     for axis in axes[:, 0]:
         axis.set_ylabel("test accuracy (%)")
     for axis in axes[-1]:
@@ -858,8 +862,8 @@ def asked(text):
 def main():
     parser = Parser(__doc__)
     kinds = ["table", "costs", "cells", *FIGURES]
-    words = "Table 1 or an ablation; what networks cost; a csv line per cell; accuracy over fine-tuning, before and "
-    words += "after pruning, against the samples trained on"
+    words = "Table 1 or an ablation; what networks cost; a csv line per cell; accuracy over fine-tuning; before and "
+    words += "after pruning; against the samples trained on"
     parser.add_argument("what", choices=kinds, help=words)
     parser.add_argument("inputs", nargs="+", metavar="IN", help="finetuned.pt files, or csv files of `cells`")
     styles = ["text", "markdown", "latex"]
@@ -878,14 +882,14 @@ def main():
     if args.what == "cells":
         text = write_csv(cells)
     elif args.what == "costs":
-        text = render([columns(cost_rows(grids))], COUNTED, notes(cells, grids), args.format)
+        text = render([columns(cost_rows(grids), False)], COUNTED, notes(cells, grids), args.format)
     else:
-        known = spreads(cells)
-        rows, effects, ways = table_rows(grids, known, published(cells[0])), effect_rows(grids, known), way_rows(grids)
-        parts = [part for part in (rows, effects, ways) if part]
-        seeds = {len(e.values) for part in parts for row in part for e in row.values() if isinstance(e, Estimate)}
-        tables = [columns(part, len(seeds) > 1) for part in parts]
-        text = render(tables, legend(rows, ways, known), notes(cells, grids, rows, effects), args.format)
+        spreads = pooled_spreads(cells)
+        effects, ways = effect_rows(grids, spreads), way_rows(grids)
+        parts = [part for part in (table_rows(grids, spreads, published(cells[0])), effects, ways) if part]
+        estimates = [e for part in parts for row in part for e in row.values() if isinstance(e, Estimate)]
+        tables = [columns(part, len({len(e.values) for e in estimates}) > 1) for part in parts]
+        text = render(tables, legend(estimates, ways, spreads), notes(cells, grids, estimates, effects), args.format)
     try:
         with replacing(args.out) if args.out else open(1, "wb", closefd=False) as file:
             file.write(text.encode())

@@ -73,7 +73,7 @@ def several(n, spread=0.5, orders=("low", "high", "random", "none"), protocol="r
 def tables(cells):
     """The rows of the table, those of the main effects, and the spreads of a cell and of a network."""
     grids = report.split(cells)
-    spreads = report.spreads(cells)
+    spreads = report.pooled_spreads(cells)
     rows = report.table_rows(grids, spreads, report.published(cells[0]))
     return rows, report.effect_rows(grids, spreads), *spreads[""][:2]
 
@@ -259,36 +259,55 @@ def test_main_effects_are_averaged_within_a_seed():
 
 def test_ways_of_pruning_are_compared_network_by_network(tmp_path):
     """Every two of a protocol, against scipy's paired t test; the second protocol has one way, and low lacks a seed."""
-    random, accuracy = np.random.default_rng(5), {}
-    for way, order, seed in itertools.product(("", "global", "start initial"), ("base", "low"), range(4)):
+    random, accuracy, ways = np.random.default_rng(5), {}, ("", "global", "start initial")
+    for way, p, order, seed in itertools.product(ways, (0.4, 0.8), ("base", "low"), range(4)):
         if (way, order, seed) != ("global", "low", 3):
-            accuracy[way, order, seed] = round(42 + random.standard_normal(), 2)
+            accuracy[way, p, order, seed] = round(42 + random.standard_normal(), 2)
     ratio = {"base": 1.0, "low": 0.1}
-    cells = [make_cell(o, ratio[o], 0.8, s, a, "paper", pruning=w) for (w, o, s), a in accuracy.items()]
+    cells = [make_cell(o, ratio[o], p, s, a, "paper", pruning=w) for (w, p, o, s), a in accuracy.items()]
     cells += [make_cell("low", 0.1, 0.8, s, 50 + s, "flipped", pruning="live") for s in range(4)]
     out = run("report.py", "table", write(tmp_path / "x.csv", cells))
     titles, *lines = lines_of(out, 2)
-    assert titles == ["Data Ratio", "Prune Ratio", "Protocol", "Pruning", "Base", "Low"] and "Two ways of pruning: of the same networks" in out
-    pairs = [("global", ""), ("start initial", ""), ("start initial", "global")]
-    assert [line[3] for line in lines] == [f"{one} - {other or 'magnitude'}" for one, other in pairs]
-    for (one, other), line in zip(pairs, lines):
+    assert titles == ["Data Ratio", "Prune Ratio", "Protocol", "Pruning", "Base", "Low"]
+    assert "Two ways of pruning: ± takes two seeds" in out
+    two = [(ways[1], ways[0]), (ways[2], ways[0]), (ways[2], ways[1])]
+    pairs = [(one, other, p) for one, other in two for p in (0.4, 0.8)]
+    expected = [["0.1", f"{p}", "paper", f"{one} - {other or 'magnitude'}"] for one, other, p in pairs]
+    assert [line[:4] for line in lines] == expected
+    for (one, other, p), line in zip(pairs, lines):
         for order, text in zip(ratio, line[4:]):
-            seeds = [s for s in range(4) if (one, order, s) in accuracy and (other, order, s) in accuracy]
-            ours, theirs = ([accuracy[way, order, s] for s in seeds] for way in (one, other))
+            seeds = [s for s in range(4) if (one, p, order, s) in accuracy and (other, p, order, s) in accuracy]
+            ours, theirs = ([accuracy[way, p, order, s] for s in seeds] for way in (one, other))
             low, high = scipy.stats.ttest_rel(ours, theirs).confidence_interval(0.95)
             assert text == f"{(low + high) / 2:+.2f} ± {(high - low) / 2:.2f} ({len(seeds)})"
     others = [cell._replace(dense=cell.dense + 1) if cell.pruning == "global" else cell for cell in cells]
-    pairs = [line[3] for line in lines_of(run("report.py", "table", write(tmp_path / "x.csv", others)), 2)[1:]]
-    assert pairs == ["start initial - magnitude"]  # networks of another training are no pair
+    shown = {line[3] for line in lines_of(run("report.py", "table", write(tmp_path / "x.csv", others)), 2)[1:]}
+    assert shown == {"start initial - magnitude"}  # networks of another training are no pair
     assert "Two ways" not in run("report.py", "table", write(tmp_path / "x.csv", several(2)))
 
 
-def test_a_way_of_pruning_has_a_spread_of_its_own():
+def test_a_way_of_pruning_has_a_spread_of_its_own(tmp_path):
     """Networks cut to an eighth scatter more; that widens no other interval."""
     steady, wild = several(3, 0.1), [cell._replace(pruning="channels") for cell in several(3, 5)]
     alone, beside = tables(steady)[0], tables(steady + wild)[0]
     halves = [[row["Low - Base"].half for row in rows] for rows in (alone, beside)]
     assert halves[1][::2] == halves[0] and min(halves[1][1::2]) > 10 * max(halves[0])
+    out = run("report.py", "table", write(tmp_path / "x.csv", steady + wild))
+    for way, cells in (("magnitude", steady), ("channels", wild)):
+        sigma, df = ordinary_least_squares(cells)
+        assert f"sigma of {way}: {sigma:.2f} ({df}), of a network's mean " in out
+
+
+def test_a_spread_is_told_only_where_it_is_known(tmp_path):
+    """Two cells of base and one of low; then three places that leave a cell no residual, but a network's mean one."""
+    cells = [make_cell("base", 1.0, p, s, 42 + s * p) for p in (0.4, 0.8) for s in (0, 1)]
+    out = run("report.py", "table", write(tmp_path / "x.csv", [*cells, make_cell("low", 0.1, 0.4, 0, 41)]))
+    sigma, df = ordinary_least_squares(cells)
+    assert df == 1 and f"\nsigma: {sigma:.2f} (1).\n" in out and "±: half" in out
+    places = [("base", 1.0, 0.4, (0, 1)), ("base", 1.0, 0.8, (2, 3)), ("low", 0.1, 0.4, (1, 2))]
+    cells = [make_cell(o, d, p, s, 40 + s**2 - p) for o, d, p, seeds in places for s in seeds]
+    out = run("report.py", "table", write(tmp_path / "x.csv", cells))
+    assert "± 0.00" not in out and "sigma" not in out and "A pooled interval takes two seeds" in out
 
 
 def test_equivalence_is_said_only_inside_the_margin(tmp_path):
@@ -537,7 +556,7 @@ def test_an_odd_csv_is_one_line(tmp_path, capsys, how):
     assert "x.csv" in err and err.count("\n") == 1 and "\x1b" not in err
 
 
-@pytest.mark.parametrize("what", ["table", "costs", "cells", "figure1", "figure2", "tradeoff"])
+@pytest.mark.parametrize("what", ["table", "costs", "cells", *report.FIGURES])
 def test_every_command_refuses_a_csv_of_no_cells(tmp_path, what):
     (tmp_path / "x.csv").write_text(ODD["header only"])
     (tmp_path / "out.svg").write_text("precious")
@@ -686,19 +705,18 @@ def test_tradeoff_has_a_point_per_order_where_its_cost_and_accuracy_are(tmp_path
     (x, y), (x_low, y_low), (x_random, y_random) = at["base"], at["low"], at["random"]
     x_high = at["high"][0]
     assert ((x_low + x_high) / 2 - x) / (x - x_random) == pytest.approx(60 / 540, rel=1e-3) and x_high > x_low + 2
-    ratio = (mean["low"] - mean["base"]) / (mean["random"] - mean["base"])
-    assert (y_low - y) / (y_random - y) == pytest.approx(ratio, rel=1e-3)
+    scale = (y_random - y) / (mean["random"] - mean["base"])
+    assert (y_low - y) / (mean["low"] - mean["base"]) == pytest.approx(scale, rel=1e-3)
+    ends = re.search(rf'd="M {x_low:g}\d* ([\d.]+) *\n? *L {x_low:g}\d* ([\d.]+)', (tmp_path / "f.svg").read_text())
+    low = [cell.end() for cell in here if cell.order == "low"]
+    assert float(ends[1]) - float(ends[2]) == pytest.approx(-2 * scale * np.std(low, ddof=1), rel=1e-3)
 
 
-@pytest.mark.parametrize("what", ["figure1", "figure2", "tradeoff"])
+@pytest.mark.parametrize("what", report.FIGURES)
 def test_a_figure_of_one_file(chain, tmp_path, what):
     run("report.py", what, chain / "hold.pt", "--out", tmp_path / "f.svg")
     ids, texts = drawing(tmp_path / "f.svg")
-    assert (
-        any(i.startswith(("line-low", "bar-after-low", "point-low")) for i in ids)
-        and "low" in texts
-        and "base" not in texts
-    )
+    assert any("-low-" in i for i in ids) and "low" in texts and "base" not in texts
     err = refusal("report.py", what, chain / "hold.pt", chain / "release.pt", "--out", tmp_path / "f.svg")
     assert "paper, regrown" in err
 
