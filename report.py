@@ -191,10 +191,15 @@ def pruning_of(steps, prunes, tunes):
     usual = {"scope": "layer", "criterion": "magnitude", "structure": "weights", "start": ""}
     values = [(key, flags.get(key, usual[key])) for flags in prunes for key in usual]
     words = [f"start {value}" if key == "start" else value for key, value in values if value != usual[key]]
+    alternate = [step.split("-")[0] for step in steps] == ["prune", "finetune"] * len(prunes)
     if len(steps) > 2:
-        ratios, epochs = (" ".join(f"{f[key]:g}" for f in kind) for kind, key in ((prunes, "ratio"), (tunes, "epochs")))
-        words.append(f"prune {ratios}, tune {epochs}")
-    if [step.split("-")[0] for step in steps] != ["prune", "finetune"] * len(prunes):
+        ratios, epochs = [flags["ratio"] for flags in prunes], [flags["epochs"] for flags in tunes]
+        even = 1 - (1 - ratios[-1]) ** (np.arange(1, len(ratios) + 1) / len(ratios))
+        if alternate and len(set(epochs)) == 1 and np.allclose(ratios, even, rtol=0, atol=1e-5):
+            words.append(f"{len(ratios)} rounds")  # each leaves the same share of what it found, as p0.8-5x does
+        else:
+            words.append(f"prune {' '.join(f'{r:g}' for r in ratios)}, tune {' '.join(f'{e:g}' for e in epochs)}")
+    if not alternate:
         words.append(f"steps {' '.join(steps)}")
     return ", ".join(dict.fromkeys(words))
 

@@ -5,6 +5,7 @@ import runpy
 
 import numpy as np
 import pytest
+import report
 import torch
 import torchvision
 import train
@@ -525,3 +526,4 @@ def test_five_rounds_end_where_one_shot_does(tmp_path):
     steps = ["forget", "prune", "finetune", *(f"{s}-{i}" for i in range(2, 6) for s in ("prune", "finetune"))]
     assert list(last["args"]) == steps
     assert sum(last["args"][step]["epochs"] for step in steps if step.startswith("finetune")) == 5
+    assert report.load_cell(folder / "p0.8-5x/finetuned.pt").pruning == "5 rounds"

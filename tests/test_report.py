@@ -459,6 +459,9 @@ def test_steps_done_twice_are_told_in_full(held, tmp_path):
     assert cell.pruning == "prune 0.8 0.9, tune 1 2" and cell.prune_ratio == 0.9
     assert cell.tuning.startswith("3 epochs, ") and cell.trained == 3 * 400 + 3 * 4000 + 3 * 4000
     assert cell.seconds == pytest.approx(held["seconds"] + history["seconds"] + 12)
+    for ratio, epochs, pruning in ((0.96, 1, "2 rounds"), (0.96, 2, "prune 0.8 0.96, tune 1 2")):  # 0.2^2 is left
+        again = {"prune-2": prune | {"ratio": ratio}, "finetune-2": tune | {"epochs": epochs}}
+        assert report.load_cell(change(held, tmp_path / "x.pt", again, earlier)).pruning == pruning
     only = report.load_cell(change(held, tmp_path / "x.pt", {"finetune-2": tune}, {"finetune": history}))
     assert only.pruning == "prune 0.8, tune 1 1, steps prune finetune finetune-2"
     unfinished = change(held, tmp_path / "x.pt", {"prune-2": prune})
