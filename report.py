@@ -414,7 +414,7 @@ def spread(cells, parts, epochs):
 
 def pooled_spreads(cells):
     """{way of pruning: the Spreads of a cell, of a network, and of a network's mean over the last three epochs}."""
-    ways, kinds = dict.fromkeys(cell.pruning for cell in cells), ((5, 1), (4, 1), (4, 3))
+    ways, kinds = sorted({cell.pruning for cell in cells}), ((5, 1), (4, 1), (4, 3))
     return {way: [spread([c for c in cells if c.pruning == way], *kind) for kind in kinds] for way in ways}
 
 
