@@ -73,6 +73,11 @@ class Cell(NamedTuple):
         return self.protocol, self.pruning, self.order, self.data_ratio, self.prune_ratio
 
     @property
+    def way(self):
+        """The way of pruning as tables call it."""
+        return self.pruning or "magnitude"
+
+    @property
     def accuracies(self):
         return [float(accuracy) for accuracy in self.curve.split()]
 
@@ -289,7 +294,7 @@ class Grid:
         ratios = [sorted({c.data_ratio for c in part if c.order not in ALONE}) for part in (own, shown)]
         self.data_ratios = ratios[0] or ratios[1] or [1.0]
         self.places = list(itertools.product(self.data_ratios, self.prune_ratios))
-        self.way = self.pruning or "magnitude"
+        self.way = own[0].way
 
     def at(self, order, data_ratio, prune_ratio):
         """{seed: Cell} of one place."""
@@ -414,8 +419,10 @@ def spread(cells, parts, epochs):
 
 def pooled_spreads(cells):
     """{way of pruning: the Spreads of a cell, of a network, and of a network's mean over the last three epochs}."""
-    ways, kinds = sorted({cell.pruning for cell in cells}), ((5, 1), (4, 1), (4, 3))
-    return {way: [spread([c for c in cells if c.pruning == way], *kind) for kind in kinds] for way in ways}
+    groups = defaultdict(list)
+    for cell in sorted(cells, key=lambda cell: cell.pruning):
+        groups[cell.way].append(cell)
+    return {way: [spread(group, *kind) for kind in ((5, 1), (4, 1), (4, 3))] for way, group in groups.items()}
 
 
 def residuals(rows):
@@ -504,7 +511,7 @@ def table_rows(grids, spreads, theirs):
     pairs += [(o, "random") for o in orders if "random" in orders and o not in ("random", "matched", "none")]
     places = sorted({place for grid in grids for place in grid.places})
     for place, grid in ((place, grid) for place in places for grid in grids if place in grid.places):
-        row, base, pooled = start_row(grids, grid, *place), grid.at("base", *place), spreads[grid.pruning][0]
+        row, base, pooled = start_row(grids, grid, *place), grid.at("base", *place), spreads[grid.way][0]
         for order in ("base", *orders):  # another accuracy than base's is shown where it has no baseline
             cells = grid.at(order, *place)
             alone = cells and (order == "base" or not cells.keys() & base.keys())
@@ -531,7 +538,7 @@ def effect_rows(grids, spreads):
     rows, ratios = [], sorted({ratio for grid in grids for ratio in grid.data_ratios})
     pairs = "low base", "high base", "low random", "high random", "low high", "random base", "matched base"
     for grid, pair in itertools.product(grids, map(str.split, pairs)):
-        _, pooled, late = spreads[grid.pruning]
+        _, pooled, late = spreads[grid.way]
         if whole := difference(grid, *pair, grid.places, pooled):
             row = start_row(grids, grid) | {"Main effect": title(*pair), "All cells": whole}
             for ratio in ratios if len(ratios) > 1 else ():
@@ -638,7 +645,7 @@ def legend(estimates, ways, spreads):
     lines = LEGEND.format(tests=sum(e.p is not None for e in estimates)).splitlines()
     lines = lines if known else [lines[0], "A pooled interval takes two seeds of two cells."]
     for way, (cell, network) in known.items():
-        of = f" of {way or 'magnitude'}" if len(spreads) > 1 else ""
+        of = f" of {way}" if len(spreads) > 1 else ""
         mean = f", of a network's mean {network.sigma:.2f} ({network.df})" if network.df > 0 else ""
         lines.append(f"sigma{of}: {cell.sigma:.2f} ({cell.df}){mean}.")
     return lines + [WAYS] * bool(ways)
@@ -756,7 +763,6 @@ def draw_lines(axes, grid, colours):
     """Paper, figure 1: test accuracy over fine-tuning, a line per order, a panel per place; what must be explained."""
     shown, fewer = [], False
     for axis, (d, p) in zip(axes.flat, grid.places):
-        axis.set_title(f"{100 * d:g} % of the data, {100 * p:g} % pruned", fontsize=8)
         for order in colours:
             curves = np.array([cell.accuracies[1:] for cell in grid.at(order, d, p).values()])
             if curves.size:
@@ -776,7 +782,6 @@ def draw_bars(axes, grid, colours):
     """Paper, figure 2: test accuracy before and after pruning, bars per order, a panel per data ratio; as above."""
     width, seeds = 0.8 / len(colours), set()
     for axis, d in zip(axes.flat, grid.data_ratios):
-        axis.set_title(f"{100 * d:g} % of the data", fontsize=8)
         axis.set_xticks(range(len(grid.prune_ratios)), [f"{100 * p:g}" for p in grid.prune_ratios])
         for (i, order), (j, p) in itertools.product(enumerate(colours), enumerate(grid.prune_ratios)):
             cells, x = grid.at(order, d, p).values(), j + width * (i - (len(colours) - 1) / 2)
@@ -796,7 +801,6 @@ def draw_points(axes, grid, colours):
     trained = [cell.trained / 1e6 for found in grid.cells.values() for cell in found.values()]
     step, seeds = 0.02 * (max(trained) - min(trained) or max(trained) or 1), set()
     for axis, (d, p) in zip(axes.flat, grid.places):
-        axis.set_title(f"{100 * d:g} % of the data, {100 * p:g} % pruned", fontsize=8)
         found = {order: grid.at(order, d, p).values() for order in colours}
         costs = {order: statistics.fmean(c.trained for c in cells) / 1e6 for order, cells in found.items() if cells}
         for order, cost in costs.items():
@@ -839,6 +843,9 @@ def draw(kind, cells, out):
     size = {"figsize": (1.0 + 2.4 * count, 1.2 + 1.6 * rows), "layout": "constrained", "squeeze": False}
     figure, axes = plt.subplots(rows, count, sharex=True, sharey=True, **size)
     words = draw_panels(axes, grid, colours)
+    for axis, ratios in zip(axes.flat, grid.places if by_place else zip(grid.data_ratios)):
+        parts = (f"{100 * ratio:g} % {what}" for ratio, what in zip(ratios, ("of the data", "pruned")))
+        axis.set_title(", ".join(parts), fontsize=8)
     for axis in axes[:, 0]:
         axis.set_ylabel("test accuracy (%)")
     for axis in axes[-1]:
@@ -893,7 +900,8 @@ def main():
         effects, ways = effect_rows(grids, spreads), way_rows(grids)
         parts = [part for part in (table_rows(grids, spreads, published(cells[0])), effects, ways) if part]
         estimates = [e for part in parts for row in part for e in row.values() if isinstance(e, Estimate)]
-        tables = [columns(part, len({len(e.values) for e in estimates}) > 1) for part in parts]
+        count = len({len(e.values) for e in estimates}) > 1
+        tables = [columns(part, count) for part in parts]
         text = render(tables, legend(estimates, ways, spreads), notes(cells, grids, estimates, effects), args.format)
     try:
         with replacing(args.out) if args.out else open(1, "wb", closefd=False) as file:
