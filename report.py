@@ -418,11 +418,17 @@ def spread(cells, parts, epochs):
 
 
 def pooled_spreads(cells):
-    """{way of pruning: the Spreads of a cell, of a network, and of a network's mean over the last three epochs}."""
-    groups = defaultdict(list)
+    """{way of pruning: the Spreads of a cell, of a network, and of a network's mean over the last three epochs}.
+
+    Cells of several prune ratios share the luck of their network, so a cell's degrees of freedom are the networks'.
+    """
+    groups, found = defaultdict(list), {}
     for cell in sorted(cells, key=lambda cell: cell.pruning):
         groups[cell.way].append(cell)
-    return {way: [spread(group, *kind) for kind in ((5, 1), (4, 1), (4, 3))] for way, group in groups.items()}
+    for way, group in groups.items():
+        cell, network, late = (spread(group, *kind) for kind in ((5, 1), (4, 1), (4, 3)))
+        found[way] = cell._replace(df=network.df), network, late
+    return found
 
 
 def residuals(rows):
@@ -629,7 +635,7 @@ def columns(rows, count):
 LEGEND = """\
 Test accuracy in %, differences in percentage points, paired by seed; (n): of n seeds.
 ±: half of the 95 % interval, given this split of the data and this recipe; its spread is pooled over the cells of a
-way of pruning: accuracy = cell + seed + residual; its sigma (degrees of freedom) stands below.
+way of pruning: accuracy = cell + seed + residual; its sigma (degrees of freedom, in networks) stands below.
 *: not 0 at 5 % by the t test with that spread, Holm-corrected over the {tests} differences of the table.
 p: of the same test, from 6 seeds up. in, out: of the 95 % prediction interval of a new run is the published one.
 Main effects are averaged within a seed, and their unit is the network.
@@ -643,11 +649,10 @@ def legend(estimates, ways, spreads):
     """What the signs of the tables that hold the Estimates mean, a line each; ways: of `way_rows`."""
     known = {way: pair for way, (*pair, _) in spreads.items() if pair[0].df > 0}
     lines = LEGEND.format(tests=sum(e.p is not None for e in estimates)).splitlines()
-    lines = lines if known else [lines[0], "A pooled interval takes two seeds of two cells."]
+    lines = lines if known else [lines[0], "A pooled interval takes two seeds of two networks."]
     for way, (cell, network) in known.items():
         of = f" of {way}" if len(spreads) > 1 else ""
-        mean = f", of a network's mean {network.sigma:.2f} ({network.df})" if network.df > 0 else ""
-        lines.append(f"sigma{of}: {cell.sigma:.2f} ({cell.df}){mean}.")
+        lines.append(f"sigma{of}: {cell.sigma:.2f}, of a network's mean {network.sigma:.2f} ({network.df}).")
     return lines + [WAYS] * bool(ways)
 
 

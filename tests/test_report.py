@@ -145,13 +145,15 @@ def test_an_order_without_its_baseline_shows_its_own_accuracy(chain):
 
 
 def ordinary_least_squares(cells):
-    """sigma and degrees of freedom of accuracy = cell + seed + residual, by scipy on explicit indicators."""
+    """sigma of accuracy = cell + seed + residual, by scipy on explicit indicators; degrees of freedom, in networks."""
     places, seeds = sorted({c.place for c in cells}), sorted({c.seed for c in cells})
     design = [[c.place == p for p in places] + [c.seed == s for s in seeds[1:]] for c in cells]
     y = np.array([float(c.curve.split()[-1]) for c in cells])
     solution = scipy.linalg.lstsq(np.array(design, dtype=float), y)[0]
     df = len(cells) - len(places) - (len(seeds) - 1)
-    return np.sqrt(((y - np.array(design) @ solution) ** 2).sum() / df), df
+    networks = {(c.place[:4], c.seed) for c in cells}
+    shared = len(networks) - len({network for network, _ in networks}) - (len(seeds) - 1)
+    return np.sqrt(((y - np.array(design) @ solution) ** 2).sum() / df), shared
 
 
 @pytest.mark.parametrize("n, dropped", [(2, 0), (3, 5), (6, 0), (7, 20), (10, 40)])
@@ -295,15 +297,19 @@ def test_a_way_of_pruning_has_a_spread_of_its_own(tmp_path):
     out = run("report.py", "table", write(tmp_path / "x.csv", steady + wild))
     for way, cells in (("magnitude", steady), ("channels", wild)):
         sigma, df = ordinary_least_squares(cells)
-        assert f"sigma of {way}: {sigma:.2f} ({df}), of a network's mean " in out
+        assert re.search(rf"^sigma of {way}: {sigma:.2f}, of a network's mean \d\.\d\d \({df}\)\.$", out, re.M)
 
 
 def test_a_spread_is_told_only_where_it_is_known(tmp_path):
-    """Two cells of base and one of low; then three places that leave a cell no residual, but a network's mean one."""
-    cells = [make_cell("base", 1.0, p, s, 42 + s * p) for p in (0.4, 0.8) for s in (0, 1)]
-    out = run("report.py", "table", write(tmp_path / "x.csv", [*cells, make_cell("low", 0.1, 0.4, 0, 41)]))
+    """Two seeds of two networks; of one; three places that leave a cell no residual, but a network's mean one."""
+    base = [make_cell("base", 1.0, p, s, 42 + s * p) for p in (0.4, 0.8) for s in (0, 1)]
+    cells = [*base, *(make_cell("low", 0.1, 0.4, s, 41 - 3 * s) for s in (0, 1))]
+    out = run("report.py", "table", write(tmp_path / "x.csv", cells))
     sigma, df = ordinary_least_squares(cells)
-    assert df == 1 and f"\nsigma: {sigma:.2f} (1).\n" in out and "±: half" in out
+    assert df == 1 and re.search(rf"^sigma: {sigma:.2f}, of a network's mean \d\.\d\d \(1\)\.$", out, re.M)
+    assert "±: half" in out
+    out = run("report.py", "table", write(tmp_path / "x.csv", [*base, cells[-2]]))
+    assert "sigma" not in out and "A pooled interval takes two seeds of two networks" in out
     places = [("base", 1.0, 0.4, (0, 1)), ("base", 1.0, 0.8, (2, 3)), ("low", 0.1, 0.4, (1, 2))]
     cells = [make_cell(o, d, p, s, 40 + s**2 - p) for o, d, p, seeds in places for s in seeds]
     out = run("report.py", "table", write(tmp_path / "x.csv", cells))
