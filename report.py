@@ -635,11 +635,12 @@ def columns(rows, count):
 LEGEND = """\
 Test accuracy in %, differences in percentage points, paired by seed; (n): of n seeds.
 ±: half of the 95 % interval, given this split of the data and this recipe; its spread is pooled over the cells of a
-way of pruning: accuracy = cell + seed + residual; its sigma (degrees of freedom, in networks) stands below.
+way of pruning with two seeds: accuracy = cell + seed + residual; its sigma (degrees of freedom, in networks) is below.
 *: not 0 at 5 % by the t test with that spread, Holm-corrected over the {tests} differences of the table.
 p: of the same test, from 6 seeds up. in, out: of the 95 % prediction interval of a new run is the published one.
 Main effects are averaged within a seed, and their unit is the network.
-Last three epochs: of the mean accuracy after them. Sign flips: p of that test, uncorrected.
+Last three epochs: of the mean accuracy after them, or after all where there are fewer. Sign flips: p of that test,
+uncorrected.
 Before, after pruning: not fine-tuned; ± is of the paired t test of these seeds alone, since spreads differ there."""
 
 WAYS = "Two ways of pruning: ± takes two seeds and is of the paired t test, not corrected for the number of pairs."

@@ -205,12 +205,12 @@ def simulated(random, n, holes, luck=0.0):
     return [cells[i] for i in sorted(keep)]
 
 
-@pytest.mark.parametrize("n, holes", [(2, 0), (3, 12), (5, 0)])
-def test_intervals_cover_the_truth(n, holes):
+@pytest.mark.parametrize("n, holes, luck", [(2, 0, 0.0), (3, 12, 0.0), (5, 0, 0.0), (3, 0, 1.2)])
+def test_intervals_cover_the_truth(n, holes, luck):
     """95 % of the intervals hold 0, within binomial error; each table counts with one difference."""
     random, hits, tries = np.random.default_rng(n), 0, 200
     for _ in range(tries):
-        rows = tables(simulated(random, n, holes))[0]
+        rows = tables(simulated(random, n, holes, luck))[0]
         e = next(row["High - Base"] for row in rows if row["High - Base"])
         hits += abs(e.mean) <= e.half
     assert scipy.stats.binomtest(int(hits), tries, 0.95).pvalue > 0.003
