@@ -857,9 +857,11 @@ def draw(kind, cells, out):
     for axis in axes[-1]:
         axis.set_xlabel(across)
     name = f"{cells[0].model} on {cells[0].dataset}, protocol {grid.protocol}{grid.pruning and ', '}{grid.pruning}"
-    figure.suptitle("\n".join([f"{name}, seeds {' '.join(map(str, grid.seeds))}", *words]), fontsize=8)
+    seeds = f"seed{'s' * (len(grid.seeds) > 1)} {' '.join(map(str, grid.seeds))}"
+    figure.suptitle("\n".join([f"{name}, {seeds}", *words]), fontsize=8)
     handles = [plt.Line2D([], [], color=colour, lw=3, label=order) for order, colour in colours.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2 + 2 * min(count, 2))
+    lines = math.ceil(len(handles) / (2 + 2 * min(count, 2)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=math.ceil(len(handles) / lines))
     save_figure(figure, out)
 
 
