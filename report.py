@@ -397,38 +397,33 @@ def t_quantile(df):
     return high
 
 
-def spread(cells, parts, epochs):
-    """The pooled Spread of Cell.end(epochs) of cells of one way of pruning: accuracy = place + seed + residual, by
-    least squares.
+def spread(cells, epochs):
+    """The pooled Spreads of Cell.end(epochs) of cells of one way of pruning, a cell's and that of a network's mean over
+    prune ratios: accuracy = place + seed + residual, by least squares.
 
-    parts: of Cell.place, that make one result: 5 is a cell; 4 a mean over prune ratios, which share their network's
-    luck. Not every place needs every seed. A network that two protocols share counts once.
+    Cells of several prune ratios share the luck of their network, so both have the degrees of freedom of the means.
+    Not every place needs every seed. A network that two protocols share counts once.
     """
+    unknown = [Spread(math.nan, 0)] * 2
     once = {(*c.place[2:], c.seed, c.dense, c.curve): c for c in cells}.values()
     count = Counter(c.place for c in once)
     once = [c for c in once if count[c.place] > 1]  # the others have no residual
     if not once:
-        return Spread(math.nan, 0)
+        return unknown
     groups, (y, most) = defaultdict(list), residuals([(c.place, c.seed, c.end(epochs)) for c in once])
     for cell, residual in zip(once, y):
-        groups[cell.place[:parts], cell.seed].append(residual)
-    y, df = residuals([(*key, statistics.fmean(group)) for key, group in groups.items()])
+        groups[cell.place[:4], cell.seed].append(residual)
+    means, df = residuals([(*key, statistics.fmean(group)) for key, group in groups.items()])
     df = min(df, most)  # means of residuals know no more than the residuals
-    return Spread(math.sqrt(y @ y / df) if df > 0 else math.nan, df)
+    return [Spread(math.sqrt(y @ y / most), df), Spread(math.sqrt(means @ means / df), df)] if df else unknown
 
 
 def pooled_spreads(cells):
-    """{way of pruning: the Spreads of a cell, of a network, and of a network's mean over the last three epochs}.
-
-    Cells of several prune ratios share the luck of their network, so a cell's degrees of freedom are the networks'.
-    """
-    groups, found = defaultdict(list), {}
+    """{way of pruning: the Spreads of a cell, of a network, and of a network's mean over the last three epochs}."""
+    groups = defaultdict(list)
     for cell in sorted(cells, key=lambda cell: cell.pruning):
         groups[cell.way].append(cell)
-    for way, group in groups.items():
-        cell, network, late = (spread(group, *kind) for kind in ((5, 1), (4, 1), (4, 3)))
-        found[way] = cell._replace(df=network.df), network, late
-    return found
+    return {way: [*spread(group, 1), spread(group, 3)[1]] for way, group in groups.items()}
 
 
 def residuals(rows):
