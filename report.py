@@ -401,8 +401,8 @@ def spread(cells, epochs):
     """The pooled Spreads of Cell.end(epochs) of cells of one way of pruning, a cell's and that of a network's mean over
     prune ratios: accuracy = place + seed + residual, by least squares.
 
-    Cells of several prune ratios share the luck of their network, so both have the degrees of freedom of the means.
-    Not every place needs every seed. A network that two protocols share counts once.
+    Cells of several prune ratios, and of protocols that differ in the mask alone, share the luck of their network, so
+    degrees of freedom count networks. Not every place needs every seed. A cell that two protocols share counts once.
     """
     unknown = [Spread(math.nan, 0)] * 2
     once = {(*c.place[2:], c.seed, c.dense, c.curve): c for c in cells}.values()
@@ -413,9 +413,12 @@ def spread(cells, epochs):
     groups, (y, most) = defaultdict(list), residuals([(c.place, c.seed, c.end(epochs)) for c in once])
     for cell, residual in zip(once, y):
         groups[cell.place[:4], cell.seed].append(residual)
-    means, df = residuals([(*key, statistics.fmean(group)) for key, group in groups.items()])
-    df = min(df, most)  # means of residuals know no more than the residuals
-    return [Spread(math.sqrt(y @ y / most), df), Spread(math.sqrt(means @ means / df), df)] if df else unknown
+    means, some = residuals([(*key, statistics.fmean(group)) for key, group in groups.items()])
+    trained = (("+".join(d for d in departures(c.protocol) if d != "regrown"), *c.place[2:4], c.seed) for c in once)
+    _, df = residuals([(key[:-1], key[-1], 0.0) for key in dict.fromkeys(trained)])
+    some = min(some, most)  # means of residuals know no more than the residuals
+    df = min(df, some)
+    return [Spread(math.sqrt(y @ y / most), df), Spread(math.sqrt(means @ means / some), df)] if df else unknown
 
 
 def pooled_spreads(cells):

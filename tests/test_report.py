@@ -193,6 +193,16 @@ def test_intervals_stars_and_p_are_those_of_least_squares(n, dropped):
         assert ("*" in texts[0]) == (bound <= 0.05)
 
 
+def test_a_network_that_protocols_share_counts_once_among_the_degrees_of_freedom():
+    """Base, none and two sizes of three orders in three seeds; frozen adds networks, regrown only fine-tunings."""
+    paper, regrown = several(3, 0.5, protocol="paper"), several(3, 5.0, protocol="regrown")
+    frozen = several(3, 2.5, ("low", "high"), "frozen")
+    for cells, df in ((paper, 24 - 8 - 2), (paper + regrown, 24 - 8 - 2), (paper + regrown + frozen, 39 - 13 - 2)):
+        *_, cell, network = tables(cells)
+        assert cell.df == network.df == df
+        assert cell.sigma == pytest.approx(ordinary_least_squares(cells)[0])
+
+
 def simulated(random, n, holes, luck=0.0):
     """Cells whose accuracies are place + seed + luck of the network + noise of 0.4; the true differences are 0."""
     cells, seeds = [], random.normal(0, 1, n)
