@@ -414,10 +414,9 @@ def spread(cells, epochs):
     for cell, residual in zip(once, y):
         groups[cell.place[:4], cell.seed].append(residual)
     means, some = residuals([(*key, statistics.fmean(group)) for key, group in groups.items()])
-    trained = (("+".join(d for d in departures(c.protocol) if d != "regrown"), *c.place[2:4], c.seed) for c in once)
-    _, df = residuals([(key[:-1], key[-1], 0.0) for key in dict.fromkeys(trained)])
     some = min(some, most)  # means of residuals know no more than the residuals
-    df = min(df, some)
+    trained = (("+".join(d for d in departures(c.protocol) if d != "regrown"), *c.place[2:4], c.seed) for c in once)
+    df = min(some, residuals([(key[:-1], key[-1], 0.0) for key in dict.fromkeys(trained)])[1])
     return [Spread(math.sqrt(y @ y / most), df), Spread(math.sqrt(means @ means / some), df)] if df else unknown
 
 
