@@ -631,13 +631,13 @@ def columns(rows, count):
 
 LEGEND = """\
 Test accuracy in %, differences in percentage points, paired by seed; (n): of n seeds.
-±: half of the 95 % interval, given this split of the data and this recipe; its spread is pooled over the cells of a
-way of pruning with two seeds: accuracy = cell + seed + residual; its sigma (degrees of freedom, in networks) is below.
+±: half of the 95 % interval, given this split of the data and this recipe.
+Its spread is pooled over a way of pruning's cells with two seeds: accuracy = cell + seed + residual; sigma is below.
 *: not 0 at 5 % by the t test with that spread, Holm-corrected over the {tests} differences of the table.
 p: of the same test, from 6 seeds up. in, out: of the 95 % prediction interval of a new run is the published one.
 Main effects are averaged within a seed, and their unit is the network.
-Last three epochs: of the mean accuracy after them, or after all where there are fewer. Sign flips: p of that test,
-uncorrected.
+Last three epochs: of the mean accuracy after them, or after all where there are fewer.
+Sign flips: p of that test, uncorrected.
 Before, after pruning: not fine-tuned; ± is of the paired t test of these seeds alone, since spreads differ there."""
 
 WAYS = "Two ways of pruning: ± takes two seeds and is of the paired t test, not corrected for the number of pairs."
@@ -650,7 +650,8 @@ def legend(estimates, ways, spreads):
     lines = lines if known else [lines[0], "A pooled interval takes two seeds of two networks."]
     for way, (cell, network) in known.items():
         of = f" of {way}" if len(spreads) > 1 else ""
-        lines.append(f"sigma{of}: {cell.sigma:.2f}, of a network's mean {network.sigma:.2f} ({network.df}).")
+        told = f"{cell.sigma:.2f}, of a network's mean {network.sigma:.2f}"
+        lines.append(f"sigma{of}: {told}; degrees of freedom, in networks: {network.df}.")
     return lines + [WAYS] * bool(ways)
 
 
