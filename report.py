@@ -556,22 +556,28 @@ def effect_rows(grids, spreads):
     return rows
 
 
-def way_rows(grids):
-    """Every two ways of pruning under one protocol: {title: text, Estimate or None} for every place.
+def way_rows(grids, spreads):
+    """Every two ways of pruning under one protocol, and each less none: {title: text, Estimate or None}, by place.
 
-    Differences are paired by network, their intervals those of the paired t test: a way has a spread of its own.
+    Differences are paired by network. Between two ways ± is of the paired t test, since each has a spread of its own;
+    the unpruned cells of a way, whose prune ratio is 0, share its spread. spreads: as in `table_rows`.
     """
     rows, orders = [], in_order(order for grid in grids for order in grid.orders)
-    for other, grid in itertools.combinations(grids, 2):
-        for place in grid.places if grid.protocol == other.protocol else ():
-            found = {}
-            for order in orders:
-                ours, theirs = grid.at(order, *place), other.at(order, *place)
-                pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
-                values = tuple(a.end() - b.end() for a, b in pairs if a.dense == b.dense)  # else of another training
-                found[title(order)] = Estimate(values, half=paired_half(values)) if values else None
-            if any(found.values()):
-                rows.append(start_row(grids, grid, *place) | {"Pruning": f"{grid.way} - {other.way}"} | found)
+    two = [(a, b) for b, a in itertools.combinations(grids, 2) if a.protocol == b.protocol]
+    compared = [(a, b, place, place, f"{a.way} - {b.way}") for a, b in two for place in a.places]
+    compared += [(g, g, (d, p), (d, 0), f"{g.way} - unpruned") for g in grids for d, p in g.places if p]
+    for grid, other, place, origin, name in compared:
+        found = {}
+        for order in orders:
+            ours, theirs = grid.at(order, *place), other.at(order, *origin)
+            pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+            values = tuple(a.end() - b.end() for a, b in pairs if a.dense == b.dense)  # else of another training
+            found[title(order)] = None
+            if values:
+                half = spreads[grid.way][0].half(2 / len(values)) if grid is other else paired_half(values)
+                found[title(order)] = Estimate(values, half=half)
+        if any(found.values()):
+            rows.append(start_row(grids, grid, *place) | {"Pruning": name} | found)
     return rows
 
 
@@ -640,7 +646,9 @@ Last three epochs: of the mean accuracy after them, or after all where there are
 Sign flips: p of that test, uncorrected.
 Before, after pruning: not fine-tuned; ± is of the paired t test of these seeds alone, since spreads differ there."""
 
-WAYS = "Two ways of pruning: ± takes two seeds and is of the paired t test, not corrected for the number of pairs."
+WAYS = """\
+Two ways of pruning: ± takes two seeds and is of the paired t test; of one and none it is of the pooled spread.
+They are not corrected for the number of pairs."""
 
 
 def legend(estimates, ways, spreads):
@@ -652,7 +660,7 @@ def legend(estimates, ways, spreads):
         of = f" of {way}" if len(spreads) > 1 else ""
         told = f"{cell.sigma:.2f}, of a network's mean {network.sigma:.2f}"
         lines.append(f"sigma{of}: {told}; degrees of freedom, in networks: {network.df}.")
-    return lines + [WAYS] * bool(ways)
+    return lines + WAYS.splitlines() * bool(ways)
 
 
 def notes(cells, grids, estimates=(), effects=()):
@@ -903,7 +911,7 @@ def main():
         text = render([columns(cost_rows(grids), False)], COUNTED, notes(cells, grids), args.format)
     else:
         spreads = pooled_spreads(cells)
-        effects, ways = effect_rows(grids, spreads), way_rows(grids)
+        effects, ways = effect_rows(grids, spreads), way_rows(grids, spreads)
         parts = [part for part in (table_rows(grids, spreads, published(cells[0])), effects, ways) if part]
         estimates = [e for part in parts for row in part for e in row.values() if isinstance(e, Estimate)]
         count = len({len(e.values) for e in estimates}) > 1

@@ -298,6 +298,25 @@ def test_ways_of_pruning_are_compared_network_by_network(tmp_path):
     assert "Two ways" not in run("report.py", "table", write(tmp_path / "x.csv", several(2)))
 
 
+def test_pruned_networks_are_compared_with_the_same_unpruned_ones(tmp_path):
+    """Ratio 0 is data selection alone. ± is of the spread about the means of places and seeds, df of networks."""
+    random, ratio = np.random.default_rng(6), {"base": 1.0, "low": 0.1, "high": 0.1}
+    places = list(itertools.product((0, 0.4, 0.8), ratio, range(3)))
+    accuracy = {place: round(42 + random.standard_normal(), 2) for place in places}
+    cells = [make_cell(o, ratio[o], p, s, accuracy[p, o, s], "paper") for p, o, s in places]
+    out = run("report.py", "table", write(tmp_path / "x.csv", cells))
+    y = np.reshape([accuracy[place] for place in places], (9, 3))
+    rest = y - y.mean(1, keepdims=True) - y.mean(0, keepdims=True) + y.mean()
+    half = f" ± {scipy.stats.t.ppf(0.975, 2 * 2) * np.sqrt((rest**2).sum() / (8 * 2) * 2 / 3):.2f}"
+    titles, *lines = lines_of(out, 2)
+    assert titles == ["Data Ratio", "Prune Ratio", "Pruning", "Base", "Low", "High"]
+    assert [line[:3] for line in lines] == [["0.1", p, "magnitude - unpruned"] for p in ("0.4", "0.8")]
+    for p, line in zip((0.4, 0.8), lines):
+        gaps = [np.mean([accuracy[p, o, s] - accuracy[0, o, s] for s in range(3)]) for o in ratio]
+        assert line[3:] == [f"{gap:+.2f}{half}" for gap in gaps]
+    assert "of one and none it is of the pooled spread" in out
+
+
 NETWORKS = r"of a network's mean \d\.\d\d; degrees of freedom, in networks"
 
 
