@@ -559,13 +559,15 @@ def effect_rows(grids, spreads):
 def way_rows(grids, spreads):
     """Every two ways of pruning under one protocol, and each less none: {title: text, Estimate or None}, by place.
 
-    Differences are paired by network. Between two ways ± is of the paired t test, since each has a spread of its own;
-    the unpruned cells of a way, whose prune ratio is 0, share its spread. spreads: as in `table_rows`.
+    Differences are paired by network. Between two ways ± is of the paired t test, since each has a spread of its own.
+    Unpruned cells, of prune ratio 0, have magnitude's; so where networks differ in luck, ± is wider than need be.
+    spreads: as in `table_rows`.
     """
     rows, orders = [], in_order(order for grid in grids for order in grid.orders)
     two = [(a, b) for b, a in itertools.combinations(grids, 2) if a.protocol == b.protocol]
-    compared = [(a, b, place, place, f"{a.way} - {b.way}") for a, b in two for place in a.places]
-    compared += [(g, g, (d, p), (d, 0), f"{g.way} - unpruned") for g in grids for d, p in g.places if p]
+    compared = [(a, b, place, place, f"{a.way} - {b.way}") for a, b in two for place in a.places if place[1]]
+    none = [(a, b) for a, b in itertools.product(grids, grids) if a.protocol == b.protocol and not b.pruning]
+    compared += [(a, b, (d, p), (d, 0), f"{a.way} - unpruned") for a, b in none for d, p in a.places if p]
     for grid, other, place, origin, name in compared:
         found = {}
         for order in orders:
@@ -646,9 +648,8 @@ Last three epochs: of the mean accuracy after them, or after all where there are
 Sign flips: p of that test, uncorrected.
 Before, after pruning: not fine-tuned; ± is of the paired t test of these seeds alone, since spreads differ there."""
 
-WAYS = """\
-Two ways of pruning: ± takes two seeds and is of the paired t test; of one and none it is of the pooled spread.
-They are not corrected for the number of pairs."""
+TWO = "Two ways of pruning: ± takes two seeds and is of the paired t test, not corrected for the number of pairs."
+NONE = "Less unpruned: the same network at prune ratio 0; ± is of the pooled spread for magnitude, else as of two ways."
 
 
 def legend(estimates, ways, spreads):
@@ -660,7 +661,8 @@ def legend(estimates, ways, spreads):
         of = f" of {way}" if len(spreads) > 1 else ""
         told = f"{cell.sigma:.2f}, of a network's mean {network.sigma:.2f}"
         lines.append(f"sigma{of}: {told}; degrees of freedom, in networks: {network.df}.")
-    return lines + WAYS.splitlines() * bool(ways)
+    unpruned = {row["Pruning"].endswith("unpruned") for row in ways}
+    return lines + [TWO] * (False in unpruned) + [NONE] * (True in unpruned)
 
 
 def notes(cells, grids, estimates=(), effects=()):

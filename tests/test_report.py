@@ -281,7 +281,7 @@ def test_ways_of_pruning_are_compared_network_by_network(tmp_path):
     out = run("report.py", "table", write(tmp_path / "x.csv", cells))
     titles, *lines = lines_of(out, 2)
     assert titles == ["Data Ratio", "Prune Ratio", "Protocol", "Pruning", "Base", "Low"]
-    assert "Two ways of pruning: ± takes two seeds" in out
+    assert "Two ways of pruning: ± takes two seeds" in out and "unpruned" not in out
     two = [(ways[1], ways[0]), (ways[2], ways[0]), (ways[2], ways[1])]
     pairs = [(one, other, p) for one, other in two for p in (0.4, 0.8)]
     expected = [["0.1", f"{p}", "paper", f"{one} - {other or 'magnitude'}"] for one, other, p in pairs]
@@ -314,7 +314,15 @@ def test_pruned_networks_are_compared_with_the_same_unpruned_ones(tmp_path):
     for p, line in zip((0.4, 0.8), lines):
         gaps = [np.mean([accuracy[p, o, s] - accuracy[0, o, s] for s in range(3)]) for o in ratio]
         assert line[3:] == [f"{gap:+.2f}{half}" for gap in gaps]
-    assert "of one and none it is of the pooled spread" in out
+    assert "Less unpruned" in out and "Two ways" not in out
+    live = [cell._replace(pruning="live", dense=cell.dense + (cell.seed == 2)) for cell in cells if cell.prune_ratio]
+    titles, *lines = lines_of(run("report.py", "table", write(tmp_path / "x.csv", cells[:9] + live)), 2)
+    assert [line[:3] for line in lines] == [["0.1", p, "live - unpruned"] for p in ("0.4", "0.8")]
+    for p, line in zip((0.4, 0.8), lines):
+        for order, text in zip(ratio, line[3:]):
+            ours, theirs = ([accuracy[way, order, s] for s in range(2)] for way in (p, 0))  # seed 2: another training
+            low, high = scipy.stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+            assert text == f"{(low + high) / 2:+.2f} ± {(high - low) / 2:.2f} (2)"
 
 
 NETWORKS = r"of a network's mean \d\.\d\d; degrees of freedom, in networks"
