@@ -70,7 +70,7 @@ def test_results_page_shows_every_table_and_figure():
 
 
 def test_intervals_in_the_prose_are_those_of_the_tables():
-    """A number that was measured again leaves no old one behind. Those named are worked out of several tables or rows."""
+    """A number measured again leaves no old one behind. Those named are worked out of several tables or rows."""
     derived = {
         *("+0.035 ± 0.079", "+0.89 ± 0.73", "0.21 ± 0.14", "-6.1 ± 8.7"),
         *("-2.69 ± 6.16", "-2.66 ± 1.72"),  # high - random before pruning, of 20 and 30 % of the data
