@@ -108,7 +108,8 @@ def test_step_rounds_in_float32_as_the_textbook_loop_does(model, held):
     error, usual = ((found[first] - truth[first]).norm() for found in (case.run(), logits))
     assert error < 4 * usual
     for ours, theirs in zip(case.net.parameters(), net.parameters(), strict=True):
-        assert torch.equal(ours == 0, theirs == 0)
+        if ours.ndim > 1:  # a bias starts at 0 and stays there if its gradients happen to cancel, which is rounding
+            assert torch.equal(ours == 0, theirs == 0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: the graph against the eager step")
