@@ -10,6 +10,7 @@ from conftest import PYTHON, ROOT, clean_environment, make, run
 
 README = (ROOT / "README.md").read_text()
 RESULTS = ROOT / "tests" / "results"
+PAGE = (RESULTS / "README.md").read_text()
 
 
 def words_of(svg):
@@ -63,9 +64,8 @@ def test_results_are_made_again_from_their_csv(tmp_path):
 
 
 def test_results_page_shows_every_table_and_figure():
-    page = (RESULTS / "README.md").read_text()
     for path in RESULTS.iterdir():
-        assert path.name == "README.md" or f"({path.name})" in page, path.name
+        assert path.name == "README.md" or f"({path.name})" in PAGE, path.name
     assert sum(path.stat().st_size for path in RESULTS.iterdir()) < 2_000_000
 
 
@@ -82,6 +82,6 @@ def test_intervals_in_the_prose_are_those_of_the_tables():
     tables = [path.read_text() for path in RESULTS.glob("*.md") if path.name != "README.md"]
     measured = {interval for table in tables for interval in re.findall(number, table)}
     measured |= {interval.lstrip("+-") for interval in measured}  # "loses 7.30"
-    told = set(re.findall(number, " ".join((README + (RESULTS / "README.md").read_text()).split())))
+    told = set(re.findall(number, " ".join((README + PAGE).split())))
     assert derived <= told
     assert told - derived - measured == set()
