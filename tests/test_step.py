@@ -13,6 +13,8 @@ DATASET = {"fcnet": "MNIST", "lenet": "MNIST", "resnet18": "CIFAR100", "resnet50
 EVERY = pytest.mark.parametrize("model", DATASET)
 LR = 1e-4  # not 1e-3: Adam turns the rounding of tiny gradients into parts of a whole lr, and ResNets amplify it
 HELD = pytest.mark.parametrize("held", [False, True], ids=["dense", "held"])
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+DEVICE = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
 
 
 class TextbookLeNet(nn.Module):
@@ -69,7 +71,7 @@ class Case:
 
     def run_textbook(self):
         """The same by a plain loop over a network of its own; leaves self.net alone. Returns logits and network."""
-        net = textbook_network(self.model).to(self.logits.dtype)
+        net = textbook_network(self.model).to(self.logits)
         net.load_state_dict(dict(zip(net.state_dict(), self.net.state_dict().values(), strict=True)))
         zero = [parameter == 0 for parameter in net.parameters()]
         optimizer = torch.optim.Adam(net.parameters(), lr=LR)
@@ -89,8 +91,9 @@ class Case:
 
 @HELD
 @EVERY
-def test_step_is_the_textbook_loop_in_float64(model, held):
-    case = Case(model, held, torch.float64)
+@DEVICE
+def test_step_is_the_textbook_loop_in_float64(device, model, held):
+    case = Case(model, held, torch.float64, device)
     logits, net = case.run_textbook()
     torch.testing.assert_close(case.run(), logits, rtol=1e-6, atol=1e-6)
     for ours, theirs in zip(case.net.state_dict().values(), net.state_dict().values(), strict=True):
@@ -99,9 +102,11 @@ def test_step_is_the_textbook_loop_in_float64(model, held):
 
 @HELD
 @EVERY
-def test_step_rounds_in_float32_as_the_textbook_loop_does(model, held):
+@DEVICE
+def test_step_rounds_in_float32_as_the_textbook_loop_does(device, model, held, monkeypatch):
     """Both against the loop in float64, on the first batch: later, BatchNorm over a few images magnifies rounding."""
-    exact, case = Case(model, held, torch.float64), Case(model, held)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # fp32 means fp32
+    exact, case = Case(model, held, torch.float64, device), Case(model, held, device=device)
     exact.batches, case.batches = exact.batches[:1], case.batches[:1]
     truth, (logits, net) = exact.run_textbook()[0], case.run_textbook()
     first = case.batches[0]
@@ -112,11 +117,11 @@ def test_step_rounds_in_float32_as_the_textbook_loop_does(model, held):
             assert torch.equal(ours == 0, theirs == 0)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: the graph against the eager step")
+@NEEDS_CUDA
 @HELD
 @EVERY
 def test_cuda_graph_is_the_eager_step(model, held, monkeypatch, capsys):
-    torch.backends.cudnn.deterministic = True
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     graphed = Case(model, held, device="cuda")
     logits = graphed.run()
     assert "no CUDA graph" not in capsys.readouterr().out
