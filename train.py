@@ -662,7 +662,7 @@ class Parser(argparse.ArgumentParser):
             args.device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
             if args.device.type not in ("cpu", "cuda"):
                 raise RuntimeError("it is neither cpu nor cuda")
-            torch.empty(0, device=args.device)
+            args.device = torch.empty(0, device=args.device).device  # set_device wants cuda:0, not cuda
             if args.device.type == "cuda":
                 torch.cuda.set_device(args.device)
         except (RuntimeError, AssertionError) as error:

@@ -146,7 +146,7 @@ def measure(model, setting, device, steps):
     """One process of a setting: times `steps` steps once a line on stdin says that all of its processes are ready."""
     torch.set_num_threads(setting["threads"] or torch.get_num_threads())
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
-    data = random_data(NETWORKS[model][0], device)
+    data = random_data(NETWORKS[model][0], "cpu" if setting["reference"] else device)
     rate = matrix_rate(device, setting["precision"])
     if setting["reference"]:
         flops, run = 0, reference_steps(model, data, device)
@@ -163,7 +163,7 @@ def measure(model, setting, device, steps):
         next(run)
     finish(device)
     seconds = time.perf_counter() - start
-    images = data.test_images[:1000]
+    images = data.test_images[:1000].to(device)
     net = train.build(model, data.name, 0).to(device)
     peak = memory() if device.type == "cpu" else torch.cuda.max_memory_allocated()
     with torch.inference_mode(), train.small_maps(net):
