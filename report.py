@@ -421,11 +421,11 @@ def spread(cells, epochs):
 
 
 def pooled_spreads(cells):
-    """{way of pruning: the Spreads of a cell, of a network, and of a network's mean over the last three epochs}."""
+    """{way of pruning: what `spread` finds for the last epoch, and for the last three}."""
     groups = defaultdict(list)
     for cell in sorted(cells, key=lambda cell: cell.pruning):
         groups[cell.way].append(cell)
-    return {way: [*spread(group, 1), spread(group, 3)[1]] for way, group in groups.items()}
+    return {way: (spread(group, 1), spread(group, 3)) for way, group in groups.items()}
 
 
 def residuals(rows):
@@ -441,8 +441,8 @@ def difference(grid, one, other, places, pooled, of=Cell.end):
     """The Estimate of order one - order other over places [(data ratio, prune ratio)], averaged within a seed first.
 
     It rests on the seeds that have the most of these places; None if there is no pair. of: what of a Cell is compared.
-    pooled: the Spread of a cell where there is one place, of a network where there are several, None to go by these
-    pairs alone.
+    pooled: the Spreads of a cell, which counts where all places have one prune ratio, and of a network's mean over
+    several; None to go by these pairs alone.
     """
     pairs = defaultdict(list)
     for place in places:
@@ -453,12 +453,13 @@ def difference(grid, one, other, places, pooled, of=Cell.end):
     pairs = [found for found in pairs.values() if len(found) == most]
     if not pairs:
         return None
-    shares = Counter()
+    shares, ratios = Counter(), set()
     for cell in itertools.chain(*itertools.chain(*pairs)):
         shares[cell.place[:4], cell.seed] += 1 / most
+        ratios.add(cell.prune_ratio)
     values = tuple(statistics.fmean(of(a) - of(b) for a, b in found) for found in pairs)
     variance = sum(share**2 for share in shares.values()) / len(values) ** 2
-    half = pooled.half(variance) if pooled else paired_half(values)
+    half = pooled[len(ratios) > 1].half(variance) if pooled else paired_half(values)
     return Estimate(values, networks=len(shares), half=half)
 
 
@@ -524,9 +525,9 @@ def table_rows(grids, spreads, theirs):
             found = difference(grid, one, other, [place], pooled)
             ends = theirs.get((one, *place)), theirs.get((other, *place))
             if found and found.half is not None:
-                found = found._replace(p=pooled.p(found.mean, found.half))
+                found = found._replace(p=pooled[0].p(found.mean, found.half))
             if found and comparable and None not in ends:
-                gap, reach = ends[0] - ends[1], pooled.half(2 + 2 / len(found.values))
+                gap, reach = ends[0] - ends[1], pooled[0].half(2 + 2 / len(found.values))
                 found = found._replace(published=gap, inside=None if reach is None else abs(gap - found.mean) <= reach)
             row[title(one, other)] = found
         rows.append(row)
@@ -541,7 +542,7 @@ def effect_rows(grids, spreads):
     rows, ratios = [], sorted({ratio for grid in grids for ratio in grid.data_ratios})
     pairs = "low base", "high base", "low random", "high random", "low high", "random base", "matched base"
     for grid, pair in itertools.product(grids, map(str.split, pairs)):
-        _, pooled, late = spreads[grid.way]
+        pooled, late = spreads[grid.way]
         if whole := difference(grid, *pair, grid.places, pooled):
             row = start_row(grids, grid) | {"Main effect": title(*pair), "All cells": whole}
             for ratio in ratios if len(ratios) > 1 else ():
@@ -576,7 +577,7 @@ def way_rows(grids, spreads):
             values = tuple(a.end() - b.end() for a, b in pairs if a.dense == b.dense)  # else of another training
             found[title(order)] = None
             if values:
-                half = spreads[grid.way][0].half(2 / len(values)) if grid is other else paired_half(values)
+                half = spreads[grid.way][0][0].half(2 / len(values)) if grid is other else paired_half(values)
                 found[title(order)] = Estimate(values, half=half)
         if any(found.values()):
             rows.append(start_row(grids, grid, *place) | {"Pruning": name} | found)
@@ -654,7 +655,7 @@ NONE = "Less unpruned: the same network at prune ratio 0; ± is of the pooled sp
 
 def legend(estimates, ways, spreads):
     """What the signs of the tables that hold the Estimates mean, a line each; ways: of `way_rows`."""
-    known = {way: pair for way, (*pair, _) in spreads.items() if pair[0].df > 0}
+    known = {way: pair for way, (pair, _) in spreads.items() if pair[0].df > 0}
     lines = LEGEND.format(tests=sum(e.p is not None for e in estimates)).splitlines()
     lines = lines if known else [lines[0], "A pooled interval takes two seeds of two networks."]
     for way, (cell, network) in known.items():

@@ -75,7 +75,7 @@ def tables(cells):
     grids = report.split(cells)
     spreads = report.pooled_spreads(cells)
     rows = report.table_rows(grids, spreads, report.published(cells[0]))
-    return rows, report.effect_rows(grids, spreads), *spreads["magnitude"][:2]
+    return rows, report.effect_rows(grids, spreads), *spreads["magnitude"][0]
 
 
 # ------------------------------------------------------------------------------------------------------ the table
@@ -234,6 +234,16 @@ def test_main_effects_cover_the_truth_when_networks_have_luck():
     assert len(hits) == 6
     for name, count in hits.items():
         assert scipy.stats.binomtest(count, tries, 0.95).pvalue > 0.003, name
+
+
+def test_a_main_effect_over_one_prune_ratio_has_the_interval_of_its_cell():
+    """A network of one cell has no mean over prune ratios, whose spread is smaller."""
+    matched = [make_cell("matched", 0.1, 0.8, seed, 40 + seed % 2) for seed in range(5)]
+    rows, effects, cell, network = tables(several(5) + matched)
+    (single,) = (row["Matched - Base"] for row in rows if row["Matched - Base"])
+    (effect,) = (row["All cells"] for row in effects if row["Main effect"] == "Matched - Base")
+    assert effect.half == pytest.approx(scipy.stats.t.ppf(0.975, cell.df) * cell.sigma * (2 / 5) ** 0.5, rel=1e-6)
+    assert effect.half == single.half and network.sigma < 0.9 * cell.sigma
 
 
 def test_main_effects_are_averaged_within_a_seed():
