@@ -377,6 +377,13 @@ class Spread(NamedTuple):
         return 1 - t_inside(abs(mean) / half * t_quantile(self.df), self.df) if half else float(mean == 0)
 
 
+class Spreads(NamedTuple):
+    """Of one way of pruning: that of a cell, and that of a network's mean over prune ratios."""
+
+    cell: Spread
+    network: Spread
+
+
 def t_inside(t, df):
     """The probability that Student's t with df degrees of freedom lies in [-t, t].
 
@@ -398,13 +405,12 @@ def t_quantile(df):
 
 
 def spread(cells, epochs):
-    """The pooled Spreads of Cell.end(epochs) of cells of one way of pruning, a cell's and that of a network's mean over
-    prune ratios: accuracy = place + seed + residual, by least squares.
+    """The Spreads of Cell.end(epochs), pooled over cells: accuracy = place + seed + residual, by least squares.
 
     Cells of several prune ratios, and of protocols that differ in the mask alone, share the luck of their network, so
     degrees of freedom count networks. Not every place needs every seed. A cell that two protocols share counts once.
     """
-    unknown = [Spread(math.nan, 0)] * 2
+    unknown = Spreads(*[Spread(math.nan, 0)] * 2)
     once = {(*c.place[2:], c.seed, c.dense, c.curve): c for c in cells}.values()
     count = Counter(c.place for c in once)
     once = [c for c in once if count[c.place] > 1]  # the others have no residual
@@ -417,11 +423,13 @@ def spread(cells, epochs):
     some = min(some, most)  # means of residuals know no more than the residuals
     trained = (("+".join(d for d in departures(c.protocol) if d != "regrown"), *c.place[2:4], c.seed) for c in once)
     df = min(some, residuals([(key[:-1], key[-1], 0.0) for key in dict.fromkeys(trained)])[1])
-    return [Spread(math.sqrt(y @ y / most), df), Spread(math.sqrt(means @ means / some), df)] if df else unknown
+    if not df:
+        return unknown
+    return Spreads(Spread(math.sqrt(y @ y / most), df), Spread(math.sqrt(means @ means / some), df))
 
 
 def pooled_spreads(cells):
-    """{way of pruning: what `spread` finds for the last epoch, and for the last three}."""
+    """{way of pruning: (Spreads of the last epoch, of the last three)}."""
     groups = defaultdict(list)
     for cell in sorted(cells, key=lambda cell: cell.pruning):
         groups[cell.way].append(cell)
@@ -441,8 +449,8 @@ def difference(grid, one, other, places, pooled, of=Cell.end):
     """The Estimate of order one - order other over places [(data ratio, prune ratio)], averaged within a seed first.
 
     It rests on the seeds that have the most of these places; None if there is no pair. of: what of a Cell is compared.
-    pooled: the Spreads of a cell, which counts where all places have one prune ratio, and of a network's mean over
-    several; None to go by these pairs alone.
+    pooled: the Spreads, of which the cell's counts where all places have one prune ratio, else the network's; None to
+    go by these pairs alone.
     """
     pairs = defaultdict(list)
     for place in places:
@@ -459,7 +467,10 @@ def difference(grid, one, other, places, pooled, of=Cell.end):
         ratios.add(cell.prune_ratio)
     values = tuple(statistics.fmean(of(a) - of(b) for a, b in found) for found in pairs)
     variance = sum(share**2 for share in shares.values()) / len(values) ** 2
-    half = pooled[len(ratios) > 1].half(variance) if pooled else paired_half(values)
+    if pooled:
+        half = (pooled.network if len(ratios) > 1 else pooled.cell).half(variance)
+    else:
+        half = paired_half(values)
     return Estimate(values, networks=len(shares), half=half)
 
 
@@ -525,9 +536,9 @@ def table_rows(grids, spreads, theirs):
             found = difference(grid, one, other, [place], pooled)
             ends = theirs.get((one, *place)), theirs.get((other, *place))
             if found and found.half is not None:
-                found = found._replace(p=pooled[0].p(found.mean, found.half))
+                found = found._replace(p=pooled.cell.p(found.mean, found.half))
             if found and comparable and None not in ends:
-                gap, reach = ends[0] - ends[1], pooled[0].half(2 + 2 / len(found.values))
+                gap, reach = ends[0] - ends[1], pooled.cell.half(2 + 2 / len(found.values))
                 found = found._replace(published=gap, inside=None if reach is None else abs(gap - found.mean) <= reach)
             row[title(one, other)] = found
         rows.append(row)
@@ -577,7 +588,7 @@ def way_rows(grids, spreads):
             values = tuple(a.end() - b.end() for a, b in pairs if a.dense == b.dense)  # else of another training
             found[title(order)] = None
             if values:
-                half = spreads[grid.way][0][0].half(2 / len(values)) if grid is other else paired_half(values)
+                half = spreads[grid.way][0].cell.half(2 / len(values)) if grid is other else paired_half(values)
                 found[title(order)] = Estimate(values, half=half)
         if any(found.values()):
             rows.append(start_row(grids, grid, *place) | {"Pruning": name} | found)
@@ -655,7 +666,7 @@ NONE = "Less unpruned: the same network at prune ratio 0; ± is of the pooled sp
 
 def legend(estimates, ways, spreads):
     """What the signs of the tables that hold the Estimates mean, a line each; ways: of `way_rows`."""
-    known = {way: pair for way, (pair, _) in spreads.items() if pair[0].df > 0}
+    known = {way: pair for way, (pair, _) in spreads.items() if pair.cell.df > 0}
     lines = LEGEND.format(tests=sum(e.p is not None for e in estimates)).splitlines()
     lines = lines if known else [lines[0], "A pooled interval takes two seeds of two networks."]
     for way, (cell, network) in known.items():
