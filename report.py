@@ -39,6 +39,7 @@ DATA_RATIO_OF = {"base": 1.0, "untrained": 0.0}  # orders that have no data rati
 UNSCORED = ("random", "long", "matched", "untrained", "own")  # first words of orders that know no scores
 OLD_WORDS = {"lot": "random", "none": "untrained"}  # in checkpoints and csv files of earlier versions
 PUBLISHED = Path(__file__).parent / "tests" / "data" / "published_accuracies.csv"
+USUAL_CUT = 0.3  # of select.py --order ccs
 WIDTH = 120  # columns of text that a table may take
 
 
@@ -51,6 +52,7 @@ class Run(NamedTuple):
     dataset: str
     model: str
     data: str  # sizes and digest
+    scoring: str  # what chose the coreset: settings of the scoring run, or the digest of own scores or an own subset
     first_training: str  # its settings; "" where there was none
     fine_tuning: str  # its settings
     protocol: str  # of the departures, those that this run can depend on
@@ -69,7 +71,7 @@ class Run(NamedTuple):
     live_nonzero: int
     first_seconds: float  # of the first training, which runs of several prune ratios share
     seconds: float  # of pruning and fine-tuning
-    machine: str  # device and versions
+    machine: str  # device and versions of the last step, and the devices of earlier steps where they were others
 
     @property
     def network(self):
@@ -102,9 +104,10 @@ class Run(NamedTuple):
         return statistics.fmean(tuned[-epochs:])
 
 
-SAME_IN_ALL = ("dataset", "model", "data", "first_training", "fine_tuning")  # what the runs of a report agree in
+UNKNOWN = "unknown"  # a fact that a file of an earlier version does not tell
 RESULTS = ("dense", "curve", "classes", "trained", "parameters", "nonzero", "live", "live_nonzero")
 OLD_HEADERS = {"first": "first_training", "tuning": "fine_tuning", "pruning": "method"}
+LATER_FIELDS = {"scoring"}  # that files of earlier versions lack
 
 
 def load_run(path):
@@ -137,6 +140,7 @@ def describe(checkpoint):
         "dataset": training["dataset"],
         "model": training["model"],
         "data": f"{training['train_size']} + {training['test_size']} images, digest {training['data']}",
+        "scoring": scoring_of(args, training, order),
         "first_training": "" if order == "untrained" else settings([training]),
         "fine_tuning": settings(tunings),
         "protocol": relevant_protocol(protocol_of(args, tuning), order),
@@ -155,7 +159,7 @@ def describe(checkpoint):
         "live_nonzero": tuning["live"] - tuning["live_zeros"],
         "first_seconds": dense["seconds"],
         "seconds": checkpoint["seconds"] + sum(earlier[step]["seconds"] for step in later[:-1]),
-        "machine": f"{checkpoint['device']}; {versions_of(checkpoint)}",
+        "machine": machine_of(checkpoint),
     }
 
 
@@ -193,8 +197,24 @@ def numbers(values):
     return " ".join(f"{value:.6g}" for value in values)
 
 
-def versions_of(checkpoint):
-    return ", ".join(f"{package} {version}" for package, version in checkpoint["versions"].items())
+def machine_of(checkpoint):
+    """Device and versions of the last step, and the devices of earlier steps where they were others."""
+    versions = ", ".join(f"{package} {version}" for package, version in checkpoint["versions"].items())
+    devices = {history.get("device", checkpoint["device"]) for history in checkpoint["earlier"].values()}
+    others = sorted(devices - {checkpoint["device"]})
+    earlier = f"; earlier steps on {', '.join(others)}" if others else ""
+    return f"{checkpoint['device']}; {versions}{earlier}"
+
+
+def scoring_of(args, training, order):
+    """What chose the coreset: the settings of the scoring run, or a digest of own scores or of an own subset."""
+    if "select" in args and is_scored(order):
+        if "forget" in args:
+            return settings([args["forget"]])
+        return f"scores with digest {args['select'].get('scores', UNKNOWN)}"
+    if order.startswith("own"):
+        return f"indices with digest {training.get('subset') or UNKNOWN}"
+    return ""
 
 
 def order_of(args, training):
@@ -203,12 +223,12 @@ def order_of(args, training):
     share = training.get("share", 1.0)
     subset = training.get("subset", "")
     if "select" in args:
-        order = selected_order(args)
+        order = selected_order(args, training)
         data_ratio = args["select"]["ratio"]
     elif training["epochs"] == 0:
         return "untrained", DATA_RATIO_OF["untrained"]
     elif subset or (share >= 1 and samples < training["train_size"]):
-        order = f"own {subset[:8]}".rstrip()
+        order = f"own {training.get('name', subset[:8])}".rstrip()
         data_ratio = samples / share / training["train_size"]
     elif share < 1:
         return "matched", share
@@ -222,12 +242,19 @@ def order_of(args, training):
     return order, data_ratio
 
 
-def selected_order(args):
-    """The order of a coreset that select.py chose; scores that forget.py did not make are named."""
+def selected_order(args, training):
+    """The order of a coreset that select.py chose, with whose scores: none where forget.py scored the same network."""
     select = args["select"]
-    if "forget" in args:
-        return select["order"]
-    return f"{select['order']} of own {select.get('scores', '')[:8]}".rstrip()
+    order = select["order"]
+    if order == "ccs" and select.get("cut", USUAL_CUT) != USUAL_CUT:
+        order += f" cut {select['cut']:g}"
+    if order == "random":
+        return order
+    if "forget" not in args:
+        return f"{order} of own {select.get('name', select.get('scores', '')[:8])}".rstrip()
+    if args["forget"]["model"] != training["model"]:
+        return f"{order} of {args['forget']['model']}"
+    return order
 
 
 def is_scored(order):
@@ -282,7 +309,12 @@ def schedule_of(prunings, tunings, steps):
 def checked(fields):
     """The Run of {field: value, or its text}; ValueError says which of them cannot be."""
     kinds = Run.__annotations__
-    run = Run(**{name: kinds[name](value) for name, value in fields.items()})
+    values = {name: kinds[name](value) for name, value in fields.items()}
+    for ratio in ("data_ratio", "prune_ratio"):
+        values[ratio] = float(
+            f"{values[ratio]:.9g}"
+        )  # 0.6 and 0.6000000000000001, which steps of 0.1 add up to, are one
+    run = Run(**values)
     for name, value in run._asdict().items():
         require_plausible(name, value)
     for accuracy in run.accuracies:
@@ -329,7 +361,7 @@ def read_csv(path):
         text = contents(path).getvalue().decode()
         header, *lines = csv.reader(text.splitlines(), strict=True)
         fields = [OLD_HEADERS.get(name, name) for name in header]
-        if sorted(fields) != sorted(Run._fields):
+        if set(Run._fields) - set(fields) - LATER_FIELDS or set(fields) - set(Run._fields) or has_twins(fields):
             raise ValueError("its first line does not name the fields of a run")
         if not lines:
             raise ValueError("it has no runs")
@@ -338,10 +370,18 @@ def read_csv(path):
         fail(f"cannot read runs from {path} ({first_line(error)}); it must be a csv of `report.py runs`")
 
 
+def has_twins(words):
+    return len(set(words)) < len(words)
+
+
 def renewed(fields):
-    """The fields of a csv's line with the words of this version."""
+    """The fields of a csv's line with the words of this version, and what an older one did not write."""
     words = [OLD_WORDS.get(word, word) for word in fields["order"].split(" ")]
-    return fields | {"order": " ".join(words), "method": fields["method"] or "magnitude"}
+    renewed = fields | {"order": " ".join(words), "method": fields["method"] or "magnitude"}
+    if "scoring" not in fields:
+        knows_scores = words[0] == "own" or is_scored(renewed["order"] or "own")
+        renewed["scoring"] = UNKNOWN if knows_scores else ""
+    return renewed
 
 
 def write_csv(runs):
@@ -351,19 +391,25 @@ def write_csv(runs):
     return out.getvalue()
 
 
-def load_runs(paths, asked=()):
+def load_runs(paths, asked=None):
     """The Runs of checkpoints and csv files, none twice.
 
-    asked: {field: (value, who asked for it)}. Exits with one line if the files disagree in what all runs of a report
-    have in common, or if two files have one run with different results.
+    asked: {field: (value, who asked for it)}; where it is given, checkpoints must be the runs that their paths name.
+    Exits with one line if the files disagree in what all runs of a report have in common, or if two files have one run
+    with different results.
     """
-    known = dict(asked)
+    known = dict(asked or {})
     seen = {}
+    first_trainings = {}
     for path in paths:
-        runs = read_csv(path) if path.endswith(".csv") else [load_run(path)]
-        for run in runs:
+        is_csv = path.endswith(".csv")
+        for run in read_csv(path) if is_csv else [load_run(path)]:
             require_agreement(run, path, known)
             require_one_result(run, path, seen)
+            if not is_csv:
+                require_one_first_training(run, path, first_trainings)
+            if asked and not is_csv:
+                require_place(run, path)
     runs = [run for run, _ in seen.values()]
     require_few_enough(runs)
     return runs
@@ -371,14 +417,97 @@ def load_runs(paths, asked=()):
 
 def require_agreement(run, path, known):
     """Exit with one line if the run differs from earlier ones in what all share; known: as `load_runs` has it."""
-    facts = {field: getattr(run, field) for field in SAME_IN_ALL}
-    facts[f"epochs of the curve, {run.method}"] = len(run.accuracies)
-    for field, value in facts.items():
-        if value == "":  # an untrained network has no first training
+    for field, value in shared_facts(run).items():
+        if value in ("", UNKNOWN):  # an untrained network has no first training, a random coreset no scoring
             continue
         other, where = known.setdefault(field, (value, path))
         if value != other:
             fail(f"{path} and {where} disagree in {field}: {value}; {other}. Report them apart")
+
+
+def shared_facts(run):
+    """{what: a value that all runs of a report must have}; a schedule of pruning is told, so its epochs may differ."""
+    _, _, recipe = run.fine_tuning.partition(" epochs, ")
+    facts = {
+        "dataset": run.dataset,
+        "model": run.model,
+        "data": run.data,
+        "first_training": run.first_training,
+        "the recipe of fine-tuning": recipe,
+        f"the epochs of the curve, {run.method}": len(run.accuracies),
+        scores_of(run.order): run.scoring,
+    }
+    if has_schedule(run.method):
+        facts[f"fine_tuning, {run.method}"] = run.fine_tuning
+    else:
+        facts["fine_tuning"] = run.fine_tuning
+    return facts
+
+
+def has_schedule(method):
+    """Whether a pruning method tells that it was done several times, and for how many epochs."""
+    return "tune " in method
+
+
+def scores_of(order):
+    """What an order goes by, in words: runs that share it must share its scores."""
+    _, _, source = order.partition(" of ")
+    if order.startswith("own"):
+        return f"the subset of {order}"
+    return f"scoring of {source}" if source else "scoring"
+
+
+def require_one_first_training(run, path, first_trainings):
+    """Exit with one line if two checkpoints of one network and seed are not of one first training."""
+    key = (*trained_as(run), run.seed)
+    dense, where = first_trainings.setdefault(key, (run.dense, path))
+    if dense != run.dense:
+        fail(
+            f"{path} and {where} say that they are of one network, but it had {run.dense:.2f} and {dense:.2f} % before "
+            f"pruning: make one of them again"
+        )
+
+
+METHOD_IN_PATH = {  # what follows pRATIO- in a path of make: the pruning method
+    "": "magnitude",
+    "live": "live",
+    "global": "global",
+    "random": "random",
+    "channels": "channels",
+    "rewound": "start initial",
+    "reinitialised": "start initial of another seed",
+    "5x": "5 rounds",
+}
+
+
+def require_place(run, path):
+    """Exit with one line if the run is not the one that its path names, PROTOCOL/DATASET/MODEL/seedK/SET/pRATIO."""
+    protocol, dataset, model, seed, data, pruning = ("", "", "", "", "", "", *Path(path).parts[:-1])[-6:]
+    order, _, data_ratio = data.partition("-")
+    prune_ratio, _, method = pruning.removeprefix("p").partition("-")
+    named = {
+        "protocol": relevant_protocol(protocol, run.order),
+        "data set": dataset,
+        "network": model,
+        "seed": seed,
+        "order": "base" if order == "full" else order,
+        "data ratio": data_ratio or f"{run.data_ratio:g}",
+        "prune ratio": prune_ratio,
+        "pruning method": METHOD_IN_PATH.get(method, method),
+    }
+    held = {
+        "protocol": run.protocol,
+        "data set": run.dataset,
+        "network": run.model,
+        "seed": f"seed{run.seed}",
+        "order": run.order,
+        "data ratio": f"{run.data_ratio:g}",
+        "prune ratio": f"{run.prune_ratio:g}",
+        "pruning method": run.method,
+    }
+    for what, value in held.items():
+        if value != named[what]:
+            fail(f"{path} is another run than its path says: its {what} is {value}; delete it, and make it again")
 
 
 def require_one_result(run, path, seen):
@@ -552,6 +681,10 @@ def has_row_for(run, own):
 # ----------------------------------------------------------------------------------------------------- statistics
 
 
+FEWEST_DF = 3  # with fewer degrees of freedom, in networks, an interval says nothing
+FEWEST_PAIRS = 3  # likewise, of an interval from the pairs alone
+
+
 class Noise(NamedTuple):
     """The standard deviation of one result in a table, in percentage points, and its degrees of freedom."""
 
@@ -559,9 +692,13 @@ class Noise(NamedTuple):
     df: int
 
     def half_width(self, variance):
-        """Half of the 95 % interval of an estimate whose variance is that many sigma^2; None if sigma is not known."""
-        if self.df == 0:
+        """Half of the 95 % interval of an estimate whose variance is that many sigma^2; None if too little is known."""
+        if self.df < FEWEST_DF:
             return None
+        return self.reach(variance)
+
+    def reach(self, variance):
+        """As `half_width`, whatever the degrees of freedom."""
         return t_quantile(self.df) * self.sigma * math.sqrt(variance)
 
     def p_value(self, mean, half_width):
@@ -724,10 +861,10 @@ def paired_runs(experiment, order, reference, rows):
 
 
 def paired_half_width(values):
-    """Half of the 95 % interval of the mean by the t test of these values alone; None of a single one."""
-    if len(values) == 1:
+    """Half of the 95 % interval of the mean by the t test of these values alone; None of fewer than three."""
+    if len(values) < FEWEST_PAIRS:
         return None
-    return Noise(statistics.stdev(values), len(values) - 1).half_width(1 / len(values))
+    return Noise(statistics.stdev(values), len(values) - 1).reach(1 / len(values))
 
 
 def holm(p_values):
@@ -876,12 +1013,15 @@ def mean_row(experiments, experiment, orders, noises, published):
 def estimate_texts(estimate, count_seeds):
     """The estimate, its p-value and the published value as a table prints them, "-" for what there is not."""
     text = f"{estimate.mean:+.2f}" if estimate.is_difference else f"{estimate.mean:.2f}"
+    seeds = len(estimate.values)
     if estimate.half_width is not None:
         text += f" ± {estimate.half_width:.2f}"
+    elif estimate.is_difference and 1 < seeds < FEWEST_PAIRS:
+        return f"{text} ({seeds} seeds: {', '.join(f'{value:+.1f}' for value in estimate.values)})", "-", "-"
     if estimate.p is not None and estimate.p <= 0.05:
         text += " *"
     if count_seeds:
-        text += f" ({len(estimate.values)})"
+        text += f" ({seeds})"
     return text, p_text(estimate), published_text(estimate)
 
 
@@ -1015,9 +1155,9 @@ def statistics_notes(estimates, noises):
     """What the signs in a table of these Estimates mean, a line each."""
     lines = ["Test accuracy in %, differences in percentage points, paired by seed; (n): of n seeds."]
     tests = sum(estimate.p is not None for estimate in estimates)
-    known = {method: noise for method, noise in noises.items() if noise.run.df > 0}
+    known = {method: noise for method, noise in noises.items() if noise.run.df >= FEWEST_DF}
     if not known:
-        return lines + ["A pooled interval takes two seeds of two networks."]
+        return lines + [f"An interval takes more seeds: {FEWEST_DF} degrees of freedom, in networks."]
     lines += [
         "±: half of the 95 % interval, given this split of the data and this recipe.",
         "Noise is pooled over a pruning method's cells with two seeds: accuracy = cell + seed + residual, sigma below.",
