@@ -39,6 +39,7 @@ DATA_RATIO_OF = {"base": 1.0, "untrained": 0.0}  # orders that have no data rati
 UNSCORED = ("random", "long", "matched", "untrained", "own")  # first words of orders that know no scores
 OLD_WORDS = {"lot": "random", "none": "untrained"}  # in checkpoints and csv files of earlier versions
 PUBLISHED = Path(__file__).parent / "tests" / "data" / "published_accuracies.csv"
+PUBLISHED_CURVES = PUBLISHED.with_name("published_curves.csv")
 USUAL_CUT = 0.3  # of select.py --order ccs
 WIDTH = 120  # columns of text that a table may take
 
@@ -883,23 +884,33 @@ def holm(p_values):
 def published_accuracies(run):
     """The authors' accuracies after fine-tuning for this data set and network: {(order, data, prune ratio): %}.
 
-    Unlike ours, theirs has a baseline of its own for every data ratio. {} where the run is another experiment: other
-    numbers of images or of epochs.
+    Unlike ours, theirs has a baseline of its own for every data ratio.
     """
-    train_size = DATASETS[run.dataset][2]
-    ten = "10 epochs,"
-    trained_as_theirs = run.first_training.startswith(ten) and run.fine_tuning.startswith(ten)
-    if not run.data.startswith(f"{train_size} + ") or not trained_as_theirs:
-        return {}
     accuracies = {}
-    with open(PUBLISHED, newline="") as file:
-        for row in csv.DictReader(file):
-            if (row["dataset"], row["model"].lower()) == (run.dataset, run.model):
-                data_ratio = float(row["data_ratio"])
-                prune_ratio = float(row["prune_ratio"])
-                for order in ("base", "low", "high"):
-                    accuracies[order, data_ratio, prune_ratio] = float(row[f"{order}_finetuned"])
+    for row in published_rows(PUBLISHED, run):
+        for order in ("base", "low", "high"):
+            accuracies[order, float(row["data_ratio"]), float(row["prune_ratio"])] = float(row[f"{order}_finetuned"])
     return accuracies
+
+
+def published_curves(run):
+    """The authors' accuracies after each epoch of fine-tuning: {(order, data, prune ratio): [%]}."""
+    curves = {}
+    for row in published_rows(PUBLISHED_CURVES, run):
+        cell = row["order"], float(row["data_ratio"]), float(row["prune_ratio"])
+        curves[cell] = [float(row[f"epoch{epoch}"]) for epoch in range(1, 11)]
+    return curves
+
+
+def published_rows(path, run):
+    """The rows [{column: text}] on the run's data set and network; [] where it is another experiment than theirs."""
+    train_size = DATASETS[run.dataset][2]
+    trained_as_theirs = run.first_training.startswith("10 epochs,") and run.fine_tuning.startswith("10 epochs,")
+    if not run.data.startswith(f"{train_size} + ") or not trained_as_theirs:
+        return []
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [row for row in rows if row["dataset"] == run.dataset and row["model"].lower() == run.model]
 
 
 def title(*orders):
@@ -1279,13 +1290,20 @@ def colours_of(orders):
     return {order: COLOURS.get(order) or next(spare) for order in orders}
 
 
-def only_experiment(runs):
-    """The one Experiment that a figure shows; exits with one line if there are several."""
+def experiments_to_draw(runs):
+    """The Experiments of a figure, one for each protocol; exits with one line if pruning methods are mixed."""
     experiments = experiments_of(runs)
-    if len(experiments) > 1:
-        names = ", ".join(f"{experiment.protocol} {experiment.method}" for experiment in experiments)
-        fail(f"a figure shows one protocol and one pruning method, and these files have {names}")
-    return experiments[0]
+    methods = dict.fromkeys(experiment.method for experiment in experiments)
+    if len(methods) > 1:
+        fail(f"a figure shows one pruning method, and these files have {', '.join(methods)}")
+    return experiments
+
+
+def orders_to_draw(experiments):
+    """The orders of a figure: controls have figures of their own, where there is anything else to show."""
+    orders = in_order(itertools.chain(*(experiment.orders for experiment in experiments)))
+    chosen = [order for order in orders if order not in CONTROLS]
+    return chosen if set(chosen) - {"base"} else orders
 
 
 def panels(rows, columns):
@@ -1294,140 +1312,186 @@ def panels(rows, columns):
     return pyplot().subplots(rows, columns, sharex=True, sharey=True, figsize=size, layout="constrained", squeeze=False)
 
 
-def finish(figure, axes, headline, notes, across, colours):
-    """Write a figure's title, axis labels and legend; notes: lines below the title."""
-    figure.suptitle("\n".join([headline, *notes]), fontsize=8)
+def finish(figure, axes, title_lines, across, legend):
+    """Write a figure's title, axis labels and legend; legend: {name: look of its line}."""
+    figure.suptitle("\n".join(title_lines), fontsize=8)
     for axis in axes[:, 0]:
         axis.set_ylabel("test accuracy (%)")
     for axis in axes[-1]:
         axis.set_xlabel(across)
-    lines = [pyplot().Line2D([], [], color=colour, lw=3, label=order) for order, colour in colours.items()]
+    lines = [pyplot().Line2D([], [], label=name, **look) for name, look in legend.items()]
     per_row = 2 + 2 * min(axes.shape[1], 2)
     legend_rows = math.ceil(len(lines) / per_row)
     figure.legend(handles=lines, loc="outside lower center", ncols=math.ceil(len(lines) / legend_rows))
 
 
-def headline_of(experiment, runs):
-    """What a figure shows, in a line."""
-    words = [f"{runs[0].model} on {runs[0].dataset}", f"protocol {experiment.protocol}"]
-    if experiment.method != "magnitude":
-        words.append(experiment.method)
-    seeds = experiment.seeds
+def legend_of(colours):
+    return {order: {"color": colour, "lw": 3} for order, colour in colours.items()}
+
+
+def subject(experiments, runs):
+    """What a figure is of, in a line."""
+    words = [f"{runs[0].model} on {runs[0].dataset}"]
+    if experiments[0].method != "magnitude":
+        words.append(experiments[0].method)
+    seeds = sorted({run.seed for run in runs})
     words.append(f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}")
     return ", ".join(words)
 
 
-def ratios_title(data_ratio, prune_ratio):
-    return f"{100 * data_ratio:g} % of the data, {100 * prune_ratio:g} % pruned"
+def protocol_in_words(protocol):
+    return {"paper": "by the text", "released": "as released"}.get(protocol, protocol)
+
+
+def standing(experiment, measure, noise=None):
+    """Where low and high networks stand to the baseline in all cells: below, above or level with; None without them.
+
+    Level is what an interval that holds 0 cannot tell. measure: of a Run, in %; noise: as in `difference`.
+    """
+    sides = set()
+    for order in ("low", "high"):
+        estimate = difference(experiment, order, "base", experiment.rows, noise, measure)
+        if estimate is None or estimate.half_width is None:
+            return None
+        if abs(estimate.mean) <= estimate.half_width:
+            sides.add("level with")
+        else:
+            sides.add("above" if estimate.mean > 0 else "below")
+    return sides.pop() if len(sides) == 1 else "level with"
 
 
 def figure1(runs, out):
-    """Paper, figure 1: test accuracy over fine-tuning, a line per order, a panel per cell."""
-    experiment = only_experiment(runs)
-    colours = colours_of(experiment.orders)
-    figure, axes = panels(len(experiment.data_ratios), len(experiment.prune_ratios))
-    for axis, ratios in zip(axes.flat, experiment.rows, strict=True):
-        axis.set_title(ratios_title(*ratios), fontsize=8)
-        for order, colour in colours.items():
-            draw_curve(axis, experiment, order, ratios, colour)
-    fit_axis_to_trained(axes[0, 0], experiment)
-    notes = curve_notes(experiment)
-    finish(figure, axes, headline_of(experiment, runs), notes, "epoch of fine-tuning", colours)
+    """Paper, figure 1: test accuracy over fine-tuning, a line per order, a panel per cell, protocol under protocol."""
+    experiments = experiments_to_draw(runs)
+    colours = colours_of(orders_to_draw(experiments))
+    noise = noises_of(runs)[experiments[0].method]
+    rows = [(experiment, data_ratio) for experiment in experiments for data_ratio in experiment.data_ratios]
+    prune_ratios = sorted(set(itertools.chain(*(experiment.prune_ratios for experiment in experiments))))
+    figure, axes = panels(len(rows), len(prune_ratios))
+    legend = legend_of(colours)
+    for (experiment, data_ratio), row in zip(rows, axes, strict=True):
+        for prune_ratio, axis in zip(prune_ratios, row, strict=True):
+            axis.set_title(panel_title(experiments, experiment, data_ratio, prune_ratio), fontsize=8)
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            for order, colour in colours.items():
+                draw_curve(axis, experiment, order, (data_ratio, prune_ratio), colour)
+                if draw_published_curve(axis, experiment, order, (data_ratio, prune_ratio), colour):
+                    legend["published"] = {"color": "#444444", "ls": ":", "lw": 1.2}
+    sentences = []
+    for experiment in experiments:
+        side = standing(experiment, Run.end, noise)
+        if side:
+            sentences.append(f"{protocol_in_words(experiment.protocol)}, coreset networks end {side} the baseline")
+    headline = sentence("; ".join(sentences))
+    finish(figure, axes, [*headline, subject(experiments, runs), *curve_notes(runs)], "epoch of fine-tuning", legend)
     save_figure(figure, out)
 
 
-def tuning_curves(experiment, order, ratios):
-    """Test accuracy after each epoch of fine-tuning, %: float64 [seeds, epochs]."""
-    return np.array([run.accuracies[1:] for run in experiment.at(order, *ratios).values()])
+def sentence(text):
+    """[The text as a sentence], or [] of nothing."""
+    return [f"{text[0].upper()}{text[1:]}."] if text else []
+
+
+def panel_title(experiments, experiment, data_ratio, prune_ratio=None):
+    """What a panel is of; the protocol only where the figure has several."""
+    words = []
+    if len(experiments) > 1:
+        words.append(protocol_in_words(experiment.protocol))
+    words.append(f"{100 * data_ratio:g} % of the data")
+    if prune_ratio is not None:
+        words.append(f"{100 * prune_ratio:g} % pruned")
+    return ", ".join(words)
 
 
 def draw_curve(axis, experiment, order, ratios, colour):
     """The mean of the seeds as a line, their range as a band; dashed where seeds are missing."""
-    curves = tuning_curves(experiment, order, ratios)
+    curves = np.array([run.accuracies[1:] for run in experiment.at(order, *ratios).values()])  # [seeds, epochs]
     if not curves.size:
         return
     epochs = range(1, curves.shape[1] + 1)
-    style = "-" if len(curves) == len(experiment.seeds) else "--"
+    look = {"color": colour, "lw": 1.2, "ls": "-" if len(curves) == len(experiment.seeds) else "--"}
+    if len(epochs) == 1:
+        look |= {"marker": "o", "ms": 4}
+        axis.set_xlim(0, 2)
     data_ratio, prune_ratio = ratios
-    name = f"line-{order}-{data_ratio:g}-{prune_ratio:g}"
-    axis.plot(epochs, curves.mean(0), color=colour, ls=style, lw=1.2, gid=name)
+    axis.plot(epochs, curves.mean(0), gid=f"line-{experiment.protocol}-{order}-{data_ratio:g}-{prune_ratio:g}", **look)
     axis.fill_between(epochs, curves.min(0), curves.max(0), color=colour, alpha=0.15, lw=0)
 
 
-def fit_axis_to_trained(axis, experiment):
-    """Let the accuracy axis span all curves but those of untrained networks, which would stretch it."""
-    shown = []
-    for order, ratios in itertools.product(experiment.orders, experiment.rows):
-        if order != "untrained":
-            shown += tuning_curves(experiment, order, ratios).flat
-    if shown:
-        margin = 0.05 * (max(shown) - min(shown)) or 0.5
-        axis.set_ylim(min(shown) - margin, max(shown) + margin)
+def draw_published_curve(axis, experiment, order, ratios, colour):
+    """What the authors' log has of this cell, dotted, beside ours as released; returns whether there is any."""
+    runs = list(experiment.at(order, *ratios).values())
+    if experiment.protocol != "released" or not runs:
+        return False
+    curve = published_curves(runs[0]).get((order, *ratios))
+    if curve is None:
+        return False
+    axis.plot(range(1, len(curve) + 1), curve, color=colour, lw=1.2, ls=":")
+    return True
 
 
-def curve_notes(experiment):
+def curve_notes(runs):
     """What the signs in figure 1 mean, a line each."""
-    notes = []
-    if len(experiment.seeds) > 1:
-        notes.append("mean and range of the seeds")
-    counts = {len(runs) for runs in experiment.runs.values()}
-    if min(counts) < len(experiment.seeds):
-        notes.append("dashed: of fewer seeds")
-    if "untrained" in experiment.orders and len(experiment.orders) > 1:
-        notes.append("the axis is not stretched for untrained")
-    return notes
+    if len({run.seed for run in runs}) == 1:
+        return []
+    return ["line and band: mean and range of the seeds; dashed where seeds are missing"]
 
 
 def figure2(runs, out):
-    """Paper, figure 2: test accuracy before and after pruning, bars per order, a panel per data ratio."""
-    experiment = only_experiment(runs)
-    orders = [order for order in experiment.orders if order != "untrained"] or experiment.orders
-    colours = colours_of(orders)
-    figure, axes = panels(1, len(experiment.data_ratios))
-    for axis, data_ratio in zip(axes.flat, experiment.data_ratios, strict=True):
-        axis.set_title(f"{100 * data_ratio:g} % of the data", fontsize=8)
-        axis.set_xticks(range(len(experiment.prune_ratios)), [f"{100 * p:g}" for p in experiment.prune_ratios])
-        for position, prune_ratio in enumerate(experiment.prune_ratios):
-            draw_bars(axis, experiment, (data_ratio, prune_ratio), position, colours)
-    counts = [len(found) for (order, *_), found in experiment.runs.items() if order in orders]
-    notes = ["outline: before pruning, filled: after", *deviation_notes(counts)]
-    finish(figure, axes, headline_of(experiment, runs), notes, "pruned weights (%)", colours)
+    """Paper, figure 2: accuracy before and after pruning, bars per order, a panel per data ratio and protocol."""
+    experiments = experiments_to_draw(runs)
+    colours = colours_of(orders_to_draw(experiments))
+    data_ratios = sorted(set(itertools.chain(*(experiment.data_ratios for experiment in experiments))))
+    prune_ratios = sorted(set(itertools.chain(*(experiment.prune_ratios for experiment in experiments))))
+    figure, axes = panels(len(experiments), len(data_ratios))
+    sentences = []
+    for experiment, row in zip(experiments, axes, strict=True):
+        for data_ratio, axis in zip(data_ratios, row, strict=True):
+            axis.set_title(panel_title(experiments, experiment, data_ratio), fontsize=8)
+            axis.set_xticks(range(len(prune_ratios)), [f"{100 * p:g}" for p in prune_ratios])
+            for position, prune_ratio in enumerate(prune_ratios):
+                draw_bars(axis, experiment, (data_ratio, prune_ratio), position, colours)
+        before = standing(experiment, lambda run: run.dense)
+        after = standing(experiment, lambda run: run.pruned)
+        if before and after:
+            name = protocol_in_words(experiment.protocol)
+            sentences += sentence(
+                f"{name}, coreset networks are {before} the baseline before pruning, {after} it after"
+            )
+    notes = ["outline: before pruning, filled: right after it"]
+    if len({run.seed for run in runs}) > 1:
+        notes.append("error bars: one standard deviation over the seeds")
+    finish(figure, axes, [*sentences, subject(experiments, runs), *notes], "pruned weights (%)", legend_of(colours))
     save_figure(figure, out)
 
 
 def draw_bars(axis, experiment, ratios, position, colours):
     """At one prune ratio, the accuracy of every order before pruning (outline) and after (filled), side by side."""
-    width = 0.8 / len(colours)
-    data_ratio, prune_ratio = ratios
-    for i, (order, colour) in enumerate(colours.items()):
-        found = list(experiment.at(order, *ratios).values())
-        if not found:
-            continue
-        x = position + width * (i - (len(colours) - 1) / 2)
-        for state, accuracies, fill in (
-            ("before", [run.dense for run in found], "none"),
-            ("after", [run.pruned for run in found], colour),
-        ):
-            bars = axis.bar(
-                x,
-                statistics.fmean(accuracies),
-                0.85 * width,
-                yerr=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-                error_kw={"lw": 0.9, "ecolor": "#888888"},
-                lw=0.8,
-                edgecolor=colour,
-                facecolor=fill,
-            )
-            bars[0].set_gid(f"bar-{state}-{order}-{data_ratio:g}-{prune_ratio:g}")
+    found = {order: list(experiment.at(order, *ratios).values()) for order in colours}
+    orders = [order for order, runs in found.items() if runs]
+    width = 0.8 / max(1, len(orders))
+    for i, order in enumerate(orders):
+        x = position + width * (i - (len(orders) - 1) / 2)
+        name = f"{experiment.protocol}-{order}-{ratios[0]:g}-{ratios[1]:g}"
+        before = draw_bar(axis, x, width, [run.dense for run in found[order]], colours[order], "none")
+        before.set_gid(f"bar-before-{name}")
+        after = draw_bar(axis, x, width, [run.pruned for run in found[order]], colours[order], colours[order])
+        after.set_gid(f"bar-after-{name}")
 
 
-def deviation_notes(counts):
-    """What error bars are, a line, if there are any; counts: the seeds that each bar or point is of."""
-    several = [count for count in counts if count > 1]
-    if not several:
-        return []
-    numbers = each_once([min(several), max(several)]).replace(" ", " to ")
-    return [f"error bars: one standard deviation over {numbers} seeds"]
+def draw_bar(axis, x, width, accuracies, edge, fill):
+    """A bar of the mean accuracy, with one standard deviation where there are several."""
+    bars = axis.bar(
+        x,
+        statistics.fmean(accuracies),
+        0.85 * width,
+        yerr=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        error_kw={"lw": 0.9, "ecolor": "#888888"},
+        lw=0.8,
+        edgecolor=edge,
+        facecolor=fill,
+    )
+    return bars[0]
 
 
 # --------------------------------------------------------------------------------------------------- command line
@@ -1455,23 +1519,30 @@ def print_or_write(text, path):
         fail(f"cannot print ({first_line(error)})")
 
 
+COMMANDS = """
+commands, each with an example:
+  table     Table 1, or a table of several protocols or pruning methods
+            python report.py table runs/paper/MNIST/lenet/seed*/*/p*/finetuned.pt
+  runs      a csv line for each run, which the other commands read in the place of checkpoints
+            python report.py runs runs/*/MNIST/lenet/seed*/*/p*/finetuned.pt --out lenet.csv
+  figure1   test accuracy over fine-tuning, a panel per cell; several protocols stand one under the other
+            python report.py figure1 lenet.csv --out figure1.svg
+  figure2   test accuracy before and right after pruning
+            python report.py figure2 lenet.csv --out figure2.svg
+"""
+
+
 def main():
-    parser = Parser(__doc__)
-    commands = {
-        "table": "Table 1, or a table of several protocols or pruning methods",
-        "runs": "a csv line for each run",
-        "figure1": "accuracy over fine-tuning",
-        "figure2": "accuracy before and after pruning",
-    }
-    parser.add_argument("command", choices=commands, help="; ".join(f"{k}: {v}" for k, v in commands.items()))
+    parser = Parser(__doc__, epilog=COMMANDS)
+    figures = {"figure1": figure1, "figure2": figure2}
+    parser.add_argument("command", choices=["table", "runs", *figures], help="what to make, see below")
     parser.add_argument("inputs", nargs="+", metavar="IN", help="finetuned.pt files, or csv files of `report.py runs`")
     styles = ["text", "markdown", "latex"]
     parser.add_argument("--format", choices=styles, default="text", help="of table (default: %(default)s)")
-    insist = "insist on these training flags, with --tune-epochs N where fine-tuning has others"
+    insist = "insist on these training flags, with --tune-epochs N where fine-tuning has others, and on what paths say"
     parser.add_argument("--asked", metavar="FLAGS", type=asked, default={}, help=insist)
     parser.add_argument("--out", metavar="FILE", help="the file to write; figures need one (default: print)")
     args = parser.start("out")
-    figures = {"figure1": figure1, "figure2": figure2}
     if args.command in figures and not args.out:
         parser.error("argument --out: a figure needs a file")
 

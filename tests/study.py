@@ -21,26 +21,26 @@ from report import (
     Estimate,
     Run,
     colours_of,
-    deviation_notes,
     difference,
     experiments_of,
+    experiments_to_draw,
     finish,
-    headline_of,
     in_order,
+    legend_of,
     load_runs,
     made_from,
     noises_of,
-    only_experiment,
     paired_half_width,
+    panel_title,
     panels,
     print_or_write,
-    ratios_title,
     render,
     row_start,
     save_figure,
+    subject,
     title,
 )
-from train import Parser
+from train import Parser, fail
 
 MARGIN = {"MNIST": 0.2, "CIFAR10": 1.0, "CIFAR100": 1.0}  # points; an interval inside of it is called equivalence
 
@@ -294,24 +294,25 @@ def costs(runs, style):
 
 def tradeoff(runs, out):
     """Write a figure of test accuracy against the samples trained on, a point per order, a panel per cell."""
-    experiment = only_experiment(runs)
+    experiments = experiments_to_draw(runs)
+    if len(experiments) > 1:
+        fail("this figure shows one protocol; give the files of one")
+    experiment = experiments[0]
     colours = colours_of(experiment.orders)
     figure, axes = panels(len(experiment.data_ratios), len(experiment.prune_ratios))
-    counts = []
     for axis, ratios in zip(axes.flat, experiment.rows, strict=True):
-        axis.set_title(ratios_title(*ratios), fontsize=8)
+        axis.set_title(panel_title(experiments, experiment, *ratios), fontsize=8)
         for order, x in places_by_cost(experiment, ratios).items():
             ends = [run.end() for run in experiment.at(order, *ratios).values()]
             error = statistics.stdev(ends) if len(ends) > 1 else None
             point = axis.errorbar(x, statistics.fmean(ends), error, color=colours[order], fmt="o", ms=4, lw=0.9)
             point[0].set_gid(f"point-{order}-{ratios[0]:g}-{ratios[1]:g}")
-            counts.append(len(ends))
     notes = [
         "samples: images times epochs of all trainings, and of the scoring run where the order needs one",
-        "orders of one cost stand side by side around it",
-        *deviation_notes(counts),
+        "orders of one cost stand side by side around it; error bars: one standard deviation over the seeds",
     ]
-    finish(figure, axes, headline_of(experiment, runs), notes, "samples trained on (millions)", colours)
+    across = "samples trained on (millions)"
+    finish(figure, axes, [subject(experiments, runs), *notes], across, legend_of(colours))
     save_figure(figure, out)
 
 
