@@ -38,7 +38,7 @@ def test_make_n_of_a_cell_prints_what_a_person_would_type():
             f"PYTHON forget.py {network} {usual} --events forgotten --positions fixed --batchnorm train {where} "
             f"--scores {seed}/forget.npy --correct {seed}/correct.npy --errors {seed}/errors.npy "
             f"--out {seed}/full/dense.pt",
-            f"PYTHON select.py --scores {seed}/forget.npy --order low --ratio 0.1 --ties lot --seed 3 "
+            f"PYTHON select.py --scores {seed}/forget.npy --order low --ratio 0.1 --ties random --seed 3 "
             f"--out {low}/subset.npy",
             f"PYTHON train.py {network} --subset {low}/subset.npy {usual} {where} --out {low}/dense.pt",
             f"PYTHON prune.py --in {low}/dense.pt --ratio 0.4 {where} --out {low}/p0.4/pruned.pt",
@@ -68,7 +68,7 @@ SETTINGS = {  # what the Makefile asks of the steps for the text and, where a pr
     "shuffled": ("--positions fixed", "--positions shuffled"),
     "flipped": ("--events forgotten", "--events flipped"),
     "frozen": ("--batchnorm train", "--batchnorm frozen"),
-    "indexed": ("--ties lot", "--ties index"),
+    "indexed": ("--ties random", "--ties index"),
     "regrown": ("--mask hold", "--mask release"),
 }
 
