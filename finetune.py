@@ -27,13 +27,12 @@ def main():
     checkpoint, net, data = restore(vars(args)["in"], args)
     zeros = {name: layer.weight == 0 for name, layer in prunable(net).items()}
     history = fit(net, data, args, FINE_TUNING, hold=args.mask == "hold")
-    total = sum(int(zero.sum()) for zero in zeros.values())
+    total = sum(int(pruned.sum()) for pruned in zeros.values())
     still = sum(int((layer.weight[zeros[name]] == 0).sum()) for name, layer in prunable(net).items())
     if args.mask == "hold" and still < total:
-        fail(
-            f"{total - still} pruned weights are no longer zero, which is a defect of this program; nothing was written"
-        )
-    say(f"finetune {still} of {total} pruned weights are still zero (--mask {args.mask})  {args.out}")
+        grown = total - still
+        fail(f"{grown} pruned weights are no longer zero, which is a defect of this program; nothing was written")
+    say(f"finetune {still} of {total} pruned weights are still zero (--mask {args.mask})")
     save(args.out, net, {"finetune": flags(args, data) | sparsity(net)}, history, checkpoint)
 
 

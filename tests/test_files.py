@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+
 from conftest import DIGITS, ROOT, clean_environment, make, run, start
 
 SMALL = (
