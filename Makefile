@@ -22,9 +22,9 @@
 # ------------------------------------------------------------------------------------------------- the knobs
 # The line above a knob is its line in `make help`.
 
-## paper, released, or departures such as frozen+regrown
+## paper, released, or departures as frozen+regrown
 PROTOCOL     = paper
-## those of make ablation
+## of make ablation: paper, departures, released
 PROTOCOLS    = paper $(DEPARTURES) released
 ## MNIST, CIFAR10 or CIFAR100
 DATASET      = MNIST
@@ -32,7 +32,7 @@ DATASET      = MNIST
 MODEL        = fcnet
 ## sizes of the coresets, as shares of the training set
 DATA_RATIOS  = 0.1 0.2 0.3
-## shares pruned; or 0.8-global, -live, -channels, ...
+## shares of the weights, and how, as 0.8-global
 PRUNE_RATIOS = 0.4 0.6 0.8
 ## or random el2n ccs long matched untrained
 ORDERS       = low high
@@ -40,7 +40,7 @@ ORDERS       = low high
 SEEDS        = 0
 ## of the first training
 EPOCHS       = 10
-## of fine-tuning
+## of fine-tuning, where they are not EPOCHS
 TUNE_EPOCHS  = $(EPOCHS)
 ## some of --lr --batch-size --precision --device
 FLAGS        =
@@ -50,7 +50,7 @@ DATA         = data
 RUNS         = runs$(if $(filter-out 10,$(EPOCHS)),/epochs$(EPOCHS))$(if $(tuned),/tune$(TUNE_EPOCHS))
 ## of the table: text, markdown or latex
 FORMAT       = text
-## your own interpreter, such as python3: installs nothing
+## your own interpreter, as python3, or else .venv
 PYTHON       = $(VENV)/bin/python
 ## comes before each step: srun -X -n1 -c1 --mem=4G
 RUN          =
@@ -137,17 +137,20 @@ folder    = $(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)
 # Of these files, those that are there, for what never trains; $(call present,FILES).
 present   = $(or $(wildcard $(1)),$(error no run of this table is there yet: make table, with the same knobs, makes them))
 absent    = $(filter-out $(wildcard $(finetuned)),$(finetuned))
-tell_absent = $(if $(absent),@echo '$(words $(absent)) of $(words $(finetuned)) runs are not there, the first $(firstword $(absent))')
+tell_absent = $(if $(absent),@echo '$(words $(absent)) of $(words $(finetuned)) runs are not there. The first: $(firstword $(absent))')
 
 help:  ## this list
 	@sed -n 's/^\([^ .:]*\): .*## /\1\t/p' Makefile | sed 's/^$$(grids)/grid-NAME/; s/^$$(rows)/table1-D-P/' | expand -t 12
-	@echo 'grid-NAME, all: $(grids)'
-	@echo 'A file is a target too: make $(RUNS)/paper/CIFAR100/resnet18/seed0/low-0.1/p0.4/finetuned.pt'
+	@echo 'grid-NAME is one of'
+	@printf '    %s\n' $(grids)
+	@echo 'A file is a goal, too:'
+	@echo '    make $(RUNS)/paper/CIFAR100/resnet18/seed0/low-0.1/p0.4/finetuned.pt'
 	@echo 'Knobs, such as make table MODEL=lenet SEEDS="0 1 2":'
 	@awk -F ' *= *' '/^## / { text = substr($$0, 4) } text && /^[A-Z_]+ *=/ { print $$1 "=" $$2 "\t" text; text = "" }' \
 	    Makefile | sed 's/$$(.*\t/\t/' | expand -t 28
+	@echo '0.8-HOW is live, global, random, channels, rewound, reinitialised or 5x: see README'
 
-smoke: | $$(venv)  ## the whole method on 5,000 embedded digits in a minute: FCNet, no download
+smoke: | $$(venv)  ## the whole method on 5,000 embedded digits, in a minute
 	@$(MAKE) --no-print-directory table DATA=tests/data RUNS=runs/smoke DATA_RATIOS="0.1 0.3" PRUNE_RATIOS=0.8
 	@echo 'The whole method runs on this machine. 5,000 digits are too few to judge it by: make table1 is the next step.'
 
@@ -194,7 +197,7 @@ table1 $(rows) table $(grids) ablation: | $$(venv)
 	@cat $(saved)
 	@printf '%s\n' '' $(closing)
 
-figures: | $$(tools)  ## figures 1 and 2, cost and scores of the finished runs of a table, beside them
+figures: | $$(tools)  ## figures 1 and 2, cost and scores, of the finished runs of a table
 	$(tell_absent)
 	$(PYTHON) report.py figure1 $(call present,$(finetuned)) --out $(folder)/figure1.svg
 	$(PYTHON) report.py figure2 $(call present,$(finetuned)) --out $(folder)/figure2.svg
@@ -210,7 +213,7 @@ steps_left = steps=$$($(MAKE) --no-print-directory -n $(1) 2>&1); printf '%s\n' 
 progress   = $(PYTHON) tests/status.py $(1) --runs $(RUNS) --jobs $(jobs) $(if $(RUN),--elsewhere) $(run) \
              --asked=$(call shell_quoted,$(asked))
 
-status: | $$(venv)  ## what of the table is done, what is next, and the hours left; runs no step
+status: | $$(venv)  ## what of a table is done, and the time left; runs no step
 	@$(call steps_left,table) | $(call progress,status)
 
 # Comes before the first step of whatever is asked for: the time that it takes, and whether another make is at it, too.
@@ -234,7 +237,7 @@ $(RESULTS)/%-figure2.svg: $(RESULTS)/%.csv report.py | $$(tools)
 $(RESULTS)/%-tradeoff.svg: $(RESULTS)/%.csv tests/study.py | $$(tools)
 	$(PYTHON) tests/study.py tradeoff $< --out $@
 
-test: $$(tools)  ## the test suite (with your own PYTHON it needs the packages of $(VENV)/tools)
+test: $$(tools)  ## the test suite (your own PYTHON needs pytest, scipy, ...)
 	$(PYTHON) -m pytest -q -rs -n 2 --dist worksteal tests
 
 lint: | $$(tools)  ## what ruff finds in all Python files, and functions too complex to read
@@ -244,14 +247,14 @@ lint: | $$(tools)  ## what ruff finds in all Python files, and functions too com
 read_closely = $(wildcard *.py tests/study.py tests/crest.py)
 too_complex  = awk '/\(/ { gsub(/[()]/, "", $$NF); if ($$NF > 12) { print; found = 1 } } END { exit found }'
 
-fuzz: | $$(tools)  ## damaged files by the ten thousand, and kill -9 under make: hours
+fuzz: | $$(tools)  ## damaged files by the ten thousand, and kill -9: hours
 	$(PYTHON) tests/fuzz.py files --count 10000
 	$(PYTHON) tests/fuzz.py kills --count 20
 
 lowest:  ## the test suite with the lowest versions of the packages
 	@$(MAKE) test VENV=.venv-lowest PYTHON=.venv-lowest/bin/python PACKAGES="$(LOWEST)"
 
-bench: | $$(venv)  ## training speed against the usual PyTorch loop, and what make table1 takes
+bench: | $$(venv)  ## training speed against the usual PyTorch loop
 	$(PYTHON) tests/bench.py
 
 # ----------------------------------------------------------------------------------------------------- steps
