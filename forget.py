@@ -27,9 +27,23 @@ import json
 import numpy as np
 import torch
 import torch.nn.functional as F
-from train import FIRST_TRAINING, POSITIONS, Parser, autocast, build, fit, flags, load, pixels, predict, replacing
-from train import save, say, small_maps
 
+from train import (
+    FIRST_TRAINING,
+    POSITIONS,
+    Parser,
+    autocast,
+    build,
+    fit,
+    flags,
+    load,
+    pixels,
+    predict,
+    replacing,
+    save,
+    say,
+    small_maps,
+)
 
 NEVER_LEARNED = {"forgotten": "lowest", "flipped": "not special", "toneva": "highest"}  # events: its place by score
 

@@ -26,8 +26,22 @@ from itertools import pairwise
 import numpy as np
 import torch
 from torch import nn
-from train import SEED, Parser, digest, evaluate, fail, first_training, live_taps, number, prunable, restore, save
-from train import say, small_maps
+
+from train import (
+    SEED,
+    Parser,
+    digest,
+    evaluate,
+    fail,
+    first_training,
+    live_taps,
+    number,
+    prunable,
+    restore,
+    save,
+    say,
+    small_maps,
+)
 
 
 def smallest(weight, ratio):

@@ -289,16 +289,22 @@ def build(model, dataset, seed):
         if not torch.is_tensor(logits) or logits.shape != (2, classes):
             raise ValueError("it does not answer with one number per class and nothing else")
     except Exception as error:  # whatever a network raises on images of a shape it was not made for
-        if model in NETWORKS:
-            why = "it was made for MNIST: use --dataset MNIST"
-        elif shape[0] != 3:
-            why = "torchvision's networks need three channels: use --dataset CIFAR10"
-        else:
-            why = first_line(error)
+        why = why_not(model, shape, error)
         fail(f"--model {model} cannot take {dataset}'s {' x '.join(map(str, shape))} images ({why})")
     for hook in hooks:
         hook.remove()
     return net
+
+
+def why_not(model, shape, error):
+    """Why a network cannot take images of that shape: what to do, where that is known, or else what it raised."""
+    if is_of_memory(error):
+        return NO_MEMORY
+    if model in NETWORKS:
+        return "it is made for MNIST: use --dataset MNIST"
+    if shape[0] != 3:
+        return "torchvision's networks need three channels: use --dataset CIFAR10"
+    return first_line(error)
 
 
 def prunable(net):
@@ -819,7 +825,7 @@ def restore(path, args):
 
 
 def load_weights(net, state):
-    """Give the network all values of a state_dict, whose layers may be smaller: prune.py --structure channels cuts them.
+    """Give the network all values of a state_dict, whose layers may be smaller, as prune.py cuts channels.
 
     ValueError says what the state_dict lacks.
     """
@@ -856,10 +862,13 @@ def load_subset(path):
 # --------------------------------------------------------------------------------------------------- command line
 
 
+NO_MEMORY = "not enough memory: lower --batch-size or --threads, or run fewer jobs at once, make -j1"
+
+
 def first_line(error):
     """What an exception says, in a line of at most 200 characters."""
     if is_of_memory(error):
-        return "not enough memory"
+        return NO_MEMORY
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
@@ -872,7 +881,7 @@ def is_of_memory(error):
 def on_uncaught(kind, error, traceback):
     """In place of sys.excepthook: where memory runs out, a line says what to lower."""
     if is_of_memory(error):
-        complain("not enough memory: lower --batch-size or --threads, or run fewer jobs at once, make -j1")
+        complain(NO_MEMORY)
     else:
         sys.__excepthook__(kind, error, traceback)
 
@@ -1063,8 +1072,7 @@ def check_subset(subset, steps, data, args):
     classes = set(range(DATASETS[data.name][0]))
     lacking = sorted(classes - set(data.train_labels[torch.from_numpy(subset)].tolist()))
     if lacking:
-        examples = ", ".join(map(str, lacking[:10])) + ", ..." * (len(lacking) > 10)
-        say(f"train    the subset has no sample of {len(lacking)} of {len(classes)} classes: {examples}")
+        say(f"train    the subset has no sample of {len(lacking)} of {len(classes)} classes, such as {lacking[0]}")
 
 
 def main():

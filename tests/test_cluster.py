@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchvision import datasets
+
 import train
 from conftest import DIGITS, clean_environment, make, run, start
 from fuzz import result
-from torchvision import datasets
 
 NEEDED = ("munged", "slurmctld", "slurmd", "srun", "squeue", "scancel")
 FOUND = {name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") for name in NEEDED}

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-import train
-from conftest import DIGITS, ROOT, run, start
 from torch import nn
 from torch.nn.utils import prune as torch_prune
+
+import train
+from conftest import DIGITS, ROOT, run, start
 
 USUAL = ("--threads", 1, "--device", "cpu")
 

@@ -5,13 +5,14 @@ import json
 import re
 import runpy
 
-import forget
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import prune as torch_prune
+
+import forget
 import train
 from conftest import DIGITS, ROOT, make_chain, run, start
-from torch.nn.utils import prune as torch_prune
 
 select = runpy.run_path(str(ROOT / "select.py"))["select"]
 
