@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
 from train import DATASETS, Parser, contents, fail, first_line, read, replacing
 
 COLOURS = {  # of the orders, as tables and figures arrange them; others come after (Okabe and Ito)
@@ -105,6 +106,7 @@ class Run(NamedTuple):
         return statistics.fmean(tuned[-epochs:])
 
 
+NOT_ORIGINAL = ", not the original"
 UNKNOWN = "unknown"  # a fact that a file of an earlier version does not tell
 RESULTS = ("dense", "curve", "classes", "trained", "parameters", "nonzero", "live", "live_nonzero")
 OLD_HEADERS = {"first": "first_training", "tuning": "fine_tuning", "pruning": "method"}
@@ -140,7 +142,7 @@ def describe(checkpoint):
     return {
         "dataset": training["dataset"],
         "model": training["model"],
-        "data": f"{training['train_size']} + {training['test_size']} images, digest {training['data']}",
+        "data": data_of(training),
         "scoring": scoring_of(args, training, order),
         "first_training": "" if order == "untrained" else settings([training]),
         "fine_tuning": settings(tunings),
@@ -162,6 +164,15 @@ def describe(checkpoint):
         "seconds": checkpoint["seconds"] + sum(earlier[step]["seconds"] for step in later[:-1]),
         "machine": machine_of(checkpoint),
     }
+
+
+def data_of(training):
+    """The sizes and the digest of a data set, and that it is not the one of its name, where train.py could tell."""
+    text = f"{training['train_size']} + {training['test_size']} images, digest {training['data']}"
+    is_whole = training["train_size"] == DATASETS[training["dataset"]][2]
+    if is_whole and training.get("original") is False:
+        text += NOT_ORIGINAL
+    return text
 
 
 def flags_of(script, steps, args):
@@ -468,6 +479,48 @@ def require_one_first_training(run, path, first_trainings):
             f"pruning: make one of them again"
         )
 
+
+# Every flag of every step that a checkpoint keeps, and where a report tells it. What decides a network stands in the
+# name of its run, or all runs agree in it; what does not, has a reason.
+PLACE_OF_FLAG = {
+    "dataset": "all runs agree",
+    "model": "all runs agree; scores of another network are named: low of lenet",
+    "data": "all runs agree",
+    "train_size": "all runs agree",
+    "test_size": "all runs agree",
+    "original": "all runs agree",
+    "seed": "name of the run: seed; all its steps agree",
+    "epochs": "all runs agree: in scoring, first training and fine-tuning",
+    "batch_size": "all runs agree: in scoring, first training and fine-tuning",
+    "lr": "all runs agree: in scoring, first training and fine-tuning",
+    "precision": "all runs agree: in scoring, first training and fine-tuning; of prune.py it moves no weight",
+    "events": "name: protocol",
+    "positions": "name: protocol",
+    "batchnorm": "name: protocol",
+    "ties": "name: protocol",
+    "mask": "name: protocol",
+    "order": "name: order",
+    "cut": "name: order, where it is not the usual one",
+    "share": "name: order",
+    "name": "name: order",
+    "scores": "all runs of an order agree",
+    "subset": "all runs of an order agree",
+    "ratio": "name: data ratio of select.py, prune ratio of prune.py",
+    "scope": "name: pruning method",
+    "criterion": "name: pruning method",
+    "structure": "name: pruning method",
+    "start": "name: pruning method",
+    "start_seed": "name: pruning method says whether it is another; two results of one run are refused",
+    "start_weights": "two results of one run are refused",
+    "device": "moves bits alone, and is told below a table",
+    "threads": "moves bits alone, and is told below a table",
+    "samples": "follows from subset and share",
+    "parameters": "counted by the step",
+    "weights": "counted by the step",
+    "zeros": "counted by the step",
+    "live": "counted by the step",
+    "live_zeros": "counted by the step",
+}
 
 METHOD_IN_PATH = {  # what follows pRATIO- in a path of make: the pruning method
     "": "magnitude",
@@ -906,7 +959,8 @@ def published_rows(path, run):
     """The rows [{column: text}] on the run's data set and network; [] where it is another experiment than theirs."""
     train_size = DATASETS[run.dataset][2]
     trained_as_theirs = run.first_training.startswith("10 epochs,") and run.fine_tuning.startswith("10 epochs,")
-    if not run.data.startswith(f"{train_size} + ") or not trained_as_theirs:
+    same_data = run.data.startswith(f"{train_size} + ") and not run.data.endswith(NOT_ORIGINAL)
+    if not same_data or not trained_as_theirs:
         return []
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
