@@ -416,7 +416,7 @@ def load_runs(paths, asked=None):
     for path in paths:
         is_csv = path.endswith(".csv")
         for run in read_csv(path) if is_csv else [load_run(path)]:
-            require_agreement(run, path, known)
+            require_agreement(run, path, known, is_asked=bool(asked))
             require_one_result(run, path, seen)
             if not is_csv:
                 require_one_first_training(run, path, first_trainings)
@@ -427,9 +427,12 @@ def load_runs(paths, asked=None):
     return runs
 
 
-def require_agreement(run, path, known):
-    """Exit with one line if the run differs from earlier ones in what all share; known: as `load_runs` has it."""
-    for field, value in shared_facts(run).items():
+def require_agreement(run, path, known, is_asked):
+    """Exit with one line if the run differs from earlier ones in what all share.
+
+    known: {what: (value, who says so)}, to which the run adds; is_asked: whether make's wishes are among them.
+    """
+    for field, value in shared_facts(run, is_asked).items():
         if value in ("", UNKNOWN):  # an untrained network has no first training, a random coreset no scoring
             continue
         other, where = known.setdefault(field, (value, path))
@@ -437,8 +440,12 @@ def require_agreement(run, path, known):
             fail(f"{path} and {where} disagree in {field}: {value}; {other}. Report them apart")
 
 
-def shared_facts(run):
-    """{what: a value that all runs of a report must have}; a schedule of pruning is told, so its epochs may differ."""
+def shared_facts(run, is_asked):
+    """{what: a value that all runs of a report must have}.
+
+    A network that was pruned several times may have been fine-tuned longer than others: its method tells that. What
+    make asks for is the same of all.
+    """
     _, _, recipe = run.fine_tuning.partition(" epochs, ")
     facts = {
         "dataset": run.dataset,
@@ -449,7 +456,7 @@ def shared_facts(run):
         f"the epochs of the curve, {run.method}": len(run.accuracies),
         scores_of(run.order): run.scoring,
     }
-    if has_schedule(run.method):
+    if has_schedule(run.method) and not is_asked:
         facts[f"fine_tuning, {run.method}"] = run.fine_tuning
     else:
         facts["fine_tuning"] = run.fine_tuning
@@ -457,8 +464,8 @@ def shared_facts(run):
 
 
 def has_schedule(method):
-    """Whether a pruning method tells that it was done several times, and for how many epochs."""
-    return "tune " in method
+    """Whether a pruning method tells that it was done several times."""
+    return "tune " in method or method.endswith("rounds")
 
 
 def scores_of(order):
@@ -1241,12 +1248,13 @@ def statistics_notes(estimates, noises):
 def made_from(runs, experiments):
     """What a report was made from, a line each."""
     first_training = next((run.first_training for run in runs if run.first_training), "none")
+    tunings = dict.fromkeys(run.fine_tuning for run in runs)
     protocols = dict.fromkeys(experiment.protocol for experiment in experiments)
     methods = dict.fromkeys(experiment.method for experiment in experiments)
     seeds = sorted({run.seed for run in runs})
     lines = [
         f"{runs[0].model} on {runs[0].dataset}: {runs[0].data}.",
-        f"First training: {first_training}. Fine-tuning: {runs[0].fine_tuning}.",
+        f"First training: {first_training}. Fine-tuning: {'; '.join(tunings)}.",
         f"Protocol: {', '.join(protocols)}. Seeds: {' '.join(map(str, seeds))}.",
     ]
     if list(methods) != ["magnitude"] and len(methods) == 1:
