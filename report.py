@@ -1259,13 +1259,18 @@ def made_from(runs, experiments):
     ]
     if list(methods) != ["magnitude"] and len(methods) == 1:
         lines.append(f"Pruning: {', '.join(methods)}.")
-    for machine, count in Counter(run.machine for run in runs).items():
-        lines.append(f"{count} run{'s' * (count > 1)} made on {machine}.")
+    lines += machines_of(runs)
     lines.append(f"Their steps took {duration(seconds_of(runs))}, one after the other.")
     missing = set().union(*(experiment.missing() for experiment in experiments))
     if missing:
         lines.append(f"Missing runs: {len(missing)} (make -n names them).")
     return lines
+
+
+def machines_of(runs):
+    """How many runs were made on which machine, a line each."""
+    counts = Counter(run.machine for run in runs)
+    return [f"{count} run{'s' * (count > 1)} made on {machine}." for machine, count in counts.items()]
 
 
 def seconds_of(runs):
