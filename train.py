@@ -1072,7 +1072,9 @@ def check_subset(subset, steps, data, args):
     classes = set(range(DATASETS[data.name][0]))
     lacking = sorted(classes - set(data.train_labels[torch.from_numpy(subset)].tolist()))
     if lacking:
-        say(f"train    the subset has no sample of {len(lacking)} of {len(classes)} classes, such as {lacking[0]}")
+        first = ", ".join(map(str, lacking[:8]))
+        more = ", ..." if len(lacking) > 8 else ""
+        say(f"train    no sample of {len(lacking)} of {len(classes)} classes: {first}{more}")
 
 
 def main():
