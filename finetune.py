@@ -6,6 +6,14 @@
 authors' released program did: pruned weights train like any other and grow back.
 """
 
+import signal
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback, while it loads, too
+    sys.path.insert(0, str(Path(__file__).resolve().parent))  # python -P leaves it out
+
 from prune import sparsity
 from train import FINE_TUNING, Parser, fail, fit, flags, prunable, restore, save, say
 
@@ -19,7 +27,7 @@ def main():
         default="hold",
         help="hold: what is zero stays zero; release: it trains like the rest (default: %(default)s)",
     )
-    parser.add_training_flags()
+    parser.add_training_flags("the order of samples, that of the network's first training")
     parser.add_device_flags()
     parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write")
     args = parser.start("out")

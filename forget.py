@@ -14,14 +14,36 @@ is presented in training, and a never-learned sample gets the highest score, the
 --errors keeps what other orders of select.py go by: how far the network's answers are from the labels at the end.
 """
 
+import signal
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback, while it loads, too
+    sys.path.insert(0, str(Path(__file__).resolve().parent))  # python -P leaves it out
+
 import json
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from train import FIRST_TRAINING, POSITIONS, Parser, autocast, build, fit, flags, load, pixels, predict, replacing
-from train import save, say, small_maps
 
+from train import (
+    FIRST_TRAINING,
+    POSITIONS,
+    Parser,
+    autocast,
+    build,
+    fit,
+    flags,
+    load,
+    pixels,
+    predict,
+    replacing,
+    save,
+    say,
+    small_maps,
+)
 
 NEVER_LEARNED = {"forgotten": "lowest", "flipped": "not special", "toneva": "highest"}  # events: its place by score
 
@@ -125,7 +147,8 @@ def main():
     save(args.out, net, steps, history)
     counts = "  ".join(f"{score}: {count}" for score, count in enumerate(np.bincount(scores)) if count)
     never = int((~correct.any(0)).sum())
-    say(f"forget   samples by score  {counts}  never learned: {never} (score: {NEVER_LEARNED[args.events]})")
+    say(f"forget   samples by score  {counts}")
+    say(f"forget   never learned: {never} (score: {NEVER_LEARNED[args.events]})")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,14 @@ Four flags ask what the paper leaves open: --scope and --criterion choose other 
 another checkpoint in the place of those that are left, and --structure channels cuts whole filters out.
 """
 
+import signal
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback, while it loads, too
+    sys.path.insert(0, str(Path(__file__).resolve().parent))  # python -P leaves it out
+
 import os
 import time
 from collections import Counter
@@ -18,8 +26,22 @@ from itertools import pairwise
 import numpy as np
 import torch
 from torch import nn
-from train import SEED, Parser, evaluate, fail, first_training, live_taps, number, prunable, restore, save, say
-from train import small_maps
+
+from train import (
+    SEED,
+    Parser,
+    digest,
+    evaluate,
+    fail,
+    first_training,
+    live_taps,
+    number,
+    prunable,
+    restore,
+    save,
+    say,
+    small_maps,
+)
 
 
 def smallest(weight, ratio):
@@ -105,7 +127,6 @@ def cut(net, importance, ratio):
         keep_channels(net.get_submodule(name), keep)
         if norm:
             keep_channels(net.get_submodule(norm), keep)
-        say(f"prune    {name:24} {len(keep)} channels -> {keep.sum()}")
 
 
 def keep_channels(module, keep):
@@ -116,7 +137,10 @@ def keep_channels(module, keep):
 
 
 def restart(net, checkpoint, args):
-    """Give `net`, restored from `checkpoint`, all values of the one at args.start; returns in words what that is."""
+    """Give `net`, restored from `checkpoint`, all values of the one at args.start.
+
+    Returns the flags that tell what that is: "start" in words, "start_seed", and "start_weights", a digest.
+    """
     start, other, _ = restore(args.start, args)
     ours = first_training(checkpoint)
     theirs = first_training(start)
@@ -127,7 +151,8 @@ def restart(net, checkpoint, args):
     words = "trained" if theirs["epochs"] else "initial"
     if theirs["seed"] != ours["seed"]:
         words += " of another seed"
-    return words
+    weights = digest([tensor.cpu() for tensor in other.state_dict().values()])
+    return {"start": words, "start_seed": theirs["seed"], "start_weights": weights}
 
 
 def sparsity(net):
@@ -152,37 +177,50 @@ def measure(net, data, args):
     return accuracy, class_accuracy, len(data.test_labels) / (time.perf_counter() - start)
 
 
-def layer_sparsity(net):
-    """{layer name: the share of its weights that are zero}."""
-    return {name: (layer.weight == 0).double().mean().item() for name, layer in prunable(net).items()}
-
-
-def say_layers(net, before):
-    """A line for each layer; before: its sparsity before pruning."""
-    after = layer_sparsity(net)
+def say_layers(net):
+    """Two lines for each layer: its shape; how many of its weights, and of the live ones, are zero."""
     for name, mask in live(net).items():
         zeros = net.get_submodule(name).weight == 0
+        say(f"prune    {name}: {' x '.join(map(str, mask.shape))}")
         say(
-            f"prune    {name:24} {' x '.join(map(str, mask.shape)):18} sparsity "
-            f"{100 * before[name]:.2f} -> {100 * after[name]:.2f} %  "
-            f"live {100 * zeros[mask].double().mean():.2f} %"
+            f"prune        zero: {100 * zeros.double().mean():.2f} % of the weights, "
+            f"{100 * zeros[mask].double().mean():.2f} % of the live ones"
         )
 
 
-def say_total(counts, accuracy, out):
+def say_total(counts, before, ratio):
+    """Lines on the whole network; counts and before: its `sparsity` after and before pruning."""
     share = counts["zeros"] / counts["weights"]
     live_share = counts["live_zeros"] / counts["live"]
-    say(
-        f"prune    total {counts['zeros']} of {counts['weights']} weights are zero, {100 * share:.2f} %; of the "
-        f"{counts['live']} live ones {100 * live_share:.2f} %  test {accuracy:.2f} %  {out}"
-    )
+    if counts["weights"] < before["weights"]:
+        say(f"prune    {before['parameters']} parameters -> {counts['parameters']}")
+        return
+    say(f"prune    {counts['zeros']} of {counts['weights']} weights are zero, {100 * share:.2f} %")
+    if counts["live"] < counts["weights"]:
+        say(f"prune    {counts['live_zeros']} of the {counts['live']} live ones, {100 * live_share:.2f} %")
+    if counts["zeros"] == before["zeros"] and ratio > 0:
+        say(f"prune    these were zero before: --ratio {ratio} is a share of all weights")
+
+
+def fail_if_nothing_is_left(net, counts, ratio):
+    """Exit with one line if every weight is zero; say which layers have lost all of theirs."""
+    if counts["zeros"] == counts["weights"]:
+        fail(f"--ratio {ratio} prunes every weight; give a smaller one")
+    for name, layer in prunable(net).items():
+        if not layer.weight.any():
+            say(f"prune    layer {name} has lost all its weights")
 
 
 def main():
     parser = Parser(__doc__)
     parser.add_argument("--in", required=True, metavar="IN.pt", help="the checkpoint to prune")
     ratio = number(float, lambda ratio: 0 <= ratio < 1, "at least 0 and below 1")
-    parser.add_argument("--ratio", required=True, type=ratio, help="share of all weights of a layer, 0 <= R < 1")
+    parser.add_argument(
+        "--ratio",
+        required=True,
+        type=ratio,
+        help="share of all weights, those that are zero already among them, 0 <= R < 1",
+    )
     parser.add_argument(
         "--scope",
         choices=["layer", "live", "global"],
@@ -205,6 +243,7 @@ def main():
         default="weights",
         help="channels: cut filters of smallest L1 norm out of the network (default: %(default)s)",
     )
+    parser.add_argument("--verbose", action="store_true", help="print what is left of every layer")
     parser.add_device_flags()
     parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write")
     args = parser.start("out")
@@ -215,7 +254,7 @@ def main():
     start = time.perf_counter()
     source = vars(args)["in"]
     checkpoint, net, data = restore(source, args)
-    before = layer_sparsity(net)
+    before = sparsity(net)
     if channels:
         *_, speed_before = measure(net, data, args)
     importance = importances(net, args.criterion, args.seed)
@@ -230,15 +269,18 @@ def main():
     if args.criterion == "random":
         how["seed"] = args.seed
     if args.start:
-        how["start"] = restart(net, checkpoint, args)
+        how |= restart(net, checkpoint, args)
     if channels:
         cut(net, importance, args.ratio)
     else:
         zero(net, importance, args.ratio, args.scope)
-    say_layers(net, before)
-    accuracy, class_accuracy, speed = measure(net, data, args)
     counts = sparsity(net)
-    say_total(counts, accuracy, args.out)
+    fail_if_nothing_is_left(net, counts, args.ratio)
+    if args.verbose:
+        say_layers(net)
+    say_total(counts, before, args.ratio)
+    accuracy, class_accuracy, speed = measure(net, data, args)
+    say(f"prune    test {accuracy:.2f} %")
     history = {
         "accuracy": [accuracy],
         "class_accuracy": class_accuracy,

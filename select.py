@@ -56,9 +56,14 @@ def select(scores, order, ratio, seed, ties="random", cut=0.3):
 
 
 def norms(errors):
-    """The L2 norm of each row, float64 [N]."""
+    """The L2 norm of each row, float64 [N].
+
+    Rows are scaled by powers of two, so that no square overflows or vanishes; that rounds nothing.
+    """
     errors = errors.astype(np.float64, copy=False)
-    return np.sqrt(np.einsum("ij,ij->i", errors, errors))
+    _, exponents = np.frexp(np.abs(errors).max(1))
+    scaled = np.ldexp(errors, -exponents[:, None])
+    return np.ldexp(np.sqrt(np.einsum("ij,ij->i", scaled, scaled)), exponents)
 
 
 def cover(candidates, scores, m, places, strata=50):
@@ -85,34 +90,50 @@ def digest(scores):
 
 
 def describe(scores, subset, order, ratio, seed, ties, labels=None, correct=None):
-    """One line on the coreset: size, scores, ties at the cut, what the other end shares, classes, never-learned."""
+    """Lines on the coreset: size, scores, ties at the cut, what the other end shares, classes, never-learned."""
     inside = scores[subset]
-    line = f"{len(subset)} of {len(scores)} samples  scores {inside.min():g} to {inside.max():g}"
+    lines = [f"{order} {ratio:g}: {len(subset)} of {len(scores)} samples, scores {inside.min():g} to {inside.max():g}"]
     if order in ("low", "high", "el2n"):
-        if order == "low":
-            cut = inside.max()
-            other = "high"
-        else:
-            cut = inside.min()
-            other = "low"
-        how = "at random" if ties == "random" else "by index"
-        line += f"  {(inside == cut).sum()} of the {(scores == cut).sum()} that score {cut:g}, {how}"
-        shared = np.intersect1d(subset, select(scores, other, ratio, seed, ties))
-        if len(shared):
-            line += f"  {len(shared)} are in the coreset of {other} {ratio:g}, too"
+        lines += describe_ties(scores, subset, order, ratio, seed, ties)
     if labels is not None:
         counts = np.bincount(labels[subset], minlength=labels.max() + 1)
-        line += f"  a class has {counts.min()} to {counts.max()}, mean {counts.mean():.1f}"
+        lines.append(f"a class has {counts.min()} to {counts.max()}, mean {counts.mean():.1f}")
     if correct is not None:
         never = ~correct.any(0)
-        line += f"  {never[subset].sum()} of the {never.sum()} never learned"
-    return line
+        lines.append(f"{never[subset].sum()} of the {never.sum()} never learned")
+    return lines
+
+
+def describe_ties(scores, subset, order, ratio, seed, ties):
+    """Lines on a coreset of one end: how many score as its border does, and what the other end shares."""
+    inside = scores[subset]
+    if order == "low":
+        border = inside.max()
+        other = "high"
+    else:
+        border = inside.min()
+        other = "low"
+    how = {"random": "at random", "index": "by index"}[ties]
+    lines = []
+    if scores.min() == scores.max():
+        lines.append(f"all scores are equal, so low and high are chosen {how} alone")
+    lines.append(f"{(inside == border).sum()} of the {(scores == border).sum()} that score {border:g}, {how}")
+    shared = np.intersect1d(subset, select(scores, other, ratio, seed, ties))
+    if len(shared):
+        lines.append(f"{len(shared)} are in the coreset of {other} {ratio:g}, too")
+    return lines
 
 
 def fail(message, status=1):
-    """End the program with one line on stderr; a character that a terminal would obey is shown escaped."""
-    print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in f"select.py: error: {message}"), file=sys.stderr)
+    """End the program with one line on stderr, or none if that is closed: print would take stdout."""
+    if sys.stderr is not None:
+        print(printable(f"select.py: error: {message}"), file=sys.stderr)
     sys.exit(status)
+
+
+def printable(text):
+    """The text with characters that a terminal would obey shown escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def read(path, kinds):
@@ -145,6 +166,8 @@ def load_scores(path, ndim=1):
     wanted = {1: "one number per sample [N]", 2: "errors [N, C], as forget.py --errors writes them"}
     if scores.ndim != ndim:
         fail(f"{path} must hold {wanted[ndim]}, not {scores.dtype} {list(scores.shape)}")
+    if ndim == 2 and np.abs(scores).max() > 1e300:
+        fail(f"{path} has errors above 1e300, which are none")
     return scores, labels, steps
 
 
@@ -175,13 +198,37 @@ def load_correct(path, scores, steps):
     return correct
 
 
-def write(path, subset, steps):
-    """The .npy appears whole or not at all; the flags stand behind the array, where np.load does not look."""
+def agrees(correct, scores, labels, events):
+    """Whether correct.npy, bool [T, N], can be of these scores, int [N], or errors, float [N, C]: they are told again.
+
+    Of flips it tells only those that change right into wrong, or wrong into right; of errors, with a margin for
+    rounding, which samples were right at the end.
+    """
+    if scores.ndim == 2:
+        answers = scores.copy()
+        answers[np.arange(len(labels)), labels] += 1
+        return (correct[-1] == (answers.argmax(1) == labels)).mean() > 0.99
+    forgotten = (correct[:-1] & ~correct[1:]).sum(0)
+    if events == "forgotten":
+        return np.array_equal(forgotten, scores)
+    if events == "toneva":
+        forgotten[~correct.any(0)] = len(correct)
+        return np.array_equal(forgotten, scores)
+    return bool(((correct[:-1] != correct[1:]).sum(0) <= scores).all())
+
+
+def write(path, inputs, subset, steps):
+    """The .npy appears whole or not at all; the flags stand behind the array, where np.load does not look.
+
+    path: none of the inputs, through links, too.
+    """
     target = Path(os.path.realpath(path))
     partial = Path(f"{target}.{platform.node()}.{os.getpid()}.tmp")
     try:
         if not path or target.exists() and not target.is_file():
             raise OSError("it is no regular file")
+        if target in [Path(os.path.realpath(source)) for source in inputs]:
+            raise OSError("it is an input, too; give it a path of its own")
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
             np.save(file, subset)
@@ -239,7 +286,6 @@ def main():
 
     by_errors = args.order in ORDERS[3:]
     scores, labels, steps = load_scores(args.scores, 2 if by_errors else 1)
-    correct = load_correct(Path(args.scores).with_name("correct.npy"), scores, steps)
     choice = {
         "order": args.order,
         "ratio": args.ratio,
@@ -253,12 +299,19 @@ def main():
     subset = select(scores, **choice)
     if len(subset) == 0:
         fail(f"--ratio {args.ratio} of {len(scores)} samples is none")
-    write(args.out, subset, steps | {"select": choice | {"scores": digest(scores)}})
+    facts = {"scores": digest(scores), "train_size": len(scores)}
+    if "forget" not in steps:
+        facts["name"] = printable(Path(args.scores).stem)
+    beside = Path(args.scores).with_name("correct.npy")
+    correct = load_correct(beside, scores, steps)
+    write(args.out, [args.scores, beside], subset, steps | {"select": choice | facts})
+    if correct is not None and not agrees(correct, scores, labels, steps["forget"].get("events")):
+        correct = None
     if by_errors:
         scores = norms(scores)
-    line = describe(scores, subset, args.order, args.ratio, args.seed, args.ties, labels, correct)
     with contextlib.suppress(OSError):  # a reader that has gone: the coreset is written
-        print(f"select   {args.order} {args.ratio:g}  {line}", flush=True)
+        for line in describe(scores, subset, args.order, args.ratio, args.seed, args.ties, labels, correct):
+            print(f"select   {line}", flush=True)
 
 
 if __name__ == "__main__":

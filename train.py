@@ -7,6 +7,11 @@ and forget.py, prune.py and finetune.py import them. The settings are those of t
 batch 64, cross-entropy, no augmentation, pixels scaled to [-1, 1].
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback, while it loads, too
+
 import argparse
 import contextlib
 import fcntl
@@ -20,7 +25,6 @@ import math
 import os
 import pickle
 import platform
-import signal
 import sys
 import tempfile
 import time
@@ -31,6 +35,7 @@ from typing import NamedTuple
 
 # Idle OpenMP threads must sleep, not spin: with more threads than cores, spinning makes a step 30 times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # fp32 means fp32, whatever a container sets
 
 import numpy as np
 import torch
@@ -43,13 +48,24 @@ DATASETS = {  # name: classes, shape of an image, size of the original training 
     "CIFAR10": (10, (3, 32, 32), 50_000, 10_000),
     "CIFAR100": (100, (3, 32, 32), 50_000, 10_000),
 }
+ORIGINALS = {"MNIST": "1e35582d42a90940"}  # the digest of the original data set, where it is known
 
 
 def fail(message, status=1):
-    """End the program with one line on stderr; a character that a terminal would obey is shown escaped."""
-    line = f"{Path(sys.argv[0]).name}: error: {message}"
-    print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), file=sys.stderr)
+    """End the program with one line on stderr."""
+    complain(message)
     sys.exit(status)
+
+
+def complain(message):
+    """Print an error in one line on stderr, or nowhere if that is closed: print would take stdout."""
+    if sys.stderr is not None:
+        print(printable(f"{Path(sys.argv[0]).name}: error: {message}"), file=sys.stderr)
+
+
+def printable(text):
+    """The text with characters that a terminal would obey shown escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def say(line):
@@ -71,7 +87,7 @@ class Data(NamedTuple):
     train_labels: torch.Tensor
     test_images: torch.Tensor
     test_labels: torch.Tensor
-    facts: dict  # goes into every checkpoint: sizes, and a digest that tells two data sets apart
+    facts: dict  # goes into every checkpoint: sizes, a digest that tells data sets apart, whether it is the original
 
 
 def load(name, root, device="cpu"):
@@ -79,35 +95,53 @@ def load(name, root, device="cpu"):
 
     The file holds {"train_images": uint8 [N, C, H, W], "train_labels": int64 [N], "test_images", "test_labels"}.
     Exits with one line if it is damaged, or if there is neither a file nor a network.
+
+    The fact "original" tells whether MNIST is the original, by its digest: its raw files are compared with nothing.
+    Of CIFAR, torchvision checks what it downloads; whether a CIFAR10.pt came from there is not known, and not told.
     """
     path = Path(root) / f"{name}.pt"
+    packed = None
     if not path.exists():
-        pack(name, path)
+        packed = pack(name, path)
     try:
-        packed = load_pt(path)
-        train_images, train_labels = images_and_labels(packed, "train", name)
-        test_images, test_labels = images_and_labels(packed, "test", name)
-        classes = DATASETS[name][0]
-        if len(test_labels.unique()) < classes:
-            raise ValueError(f"test_labels must have every class from 0 to {classes - 1}")
+        if packed is None:
+            packed = load_pt(path)
+        tensors = splits(packed, name)
     except Exception as error:
         fail(f"cannot use the data set {path} ({first_line(error)}); if it is damaged, copy a good one there")
-    tensors = (train_images, train_labels, test_images, test_labels)
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(tensor.numpy())
+    train_images, _, test_images, _ = tensors
     facts = {
         "train_size": len(train_images),
         "test_size": len(test_images),
-        "data": digest.hexdigest()[:16],
+        "data": digest(tensors),
     }
+    if name in ORIGINALS:
+        facts["original"] = facts["data"] == ORIGINALS[name]
     return Data(name, *(tensor.to(device) for tensor in tensors), facts)
 
 
-def images_and_labels(packed, split, name):
-    """The images, uint8 [N, C, H, W], and labels, int64 [N], of a split; ValueError if they are none of data set `name`.
+def digest(tensors):
+    """What tells these tensors, on the CPU, from others: 16 hexadecimal digits."""
+    sha256 = hashlib.sha256()
+    for tensor in tensors:
+        sha256.update(tensor.numpy())
+    return sha256.hexdigest()[:16]
 
-    split: "train" or "test".
+
+def splits(packed, name):
+    """(train_images, train_labels, test_images, test_labels) of what a NAME.pt holds; ValueError if it does not fit."""
+    classes = DATASETS[name][0]
+    train_images, train_labels = images_and_labels(packed, "train", name)
+    test_images, test_labels = images_and_labels(packed, "test", name)
+    if len(test_labels.unique()) < classes:
+        raise ValueError(f"test_labels must have every class from 0 to {classes - 1}")
+    return train_images, train_labels, test_images, test_labels
+
+
+def images_and_labels(packed, split, name):
+    """The images, uint8 [N, C, H, W], and labels, int64 [N], of a split: "train" or "test".
+
+    ValueError says what of them data set `name` cannot have.
     """
     classes, shape, *_ = DATASETS[name]
     images = packed[f"{split}_images"].contiguous()
@@ -122,41 +156,72 @@ def images_and_labels(packed, split, name):
 
 
 def pack(name, path):
-    """Download and verify the data set with torchvision, then write it to `path`, once.
+    """The data set as torchvision downloads and verifies it, written to `path`, once; None if another process did that.
 
-    torchvision takes no lock, and of MNIST it checks that the files exist, not that they are whole.
+    Of MNIST, torchvision checks that the raw files exist, not that they are whole.
     """
-    from torchvision import datasets
-
-    classes, _, *sizes = DATASETS[name]
-    packed = {}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        for _ in range(600):  # one process packs and those beside it wait, but not for ever for one that died elsewhere
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(1)
-                continue
-            except OSError:  # a shared folder without locks: each process packs, and what is renamed last stays
-                pass
-            break
-        if path.exists():
-            return
-        for split, size in zip(("train", "test"), sizes):
-            original = getattr(datasets, name)(path.parent, train=split == "train", download=True)
-            images, labels = torch.as_tensor(original.data), torch.as_tensor(original.targets)
-            if len(images) != size or labels.unique().tolist() != list(range(classes)):
-                raise ValueError(f"its {split} files are damaged; delete them")
-            packed[f"{split}_images"] = (images[:, None] if images.ndim == 3 else images.movedim(3, 1)).contiguous()
-            packed[f"{split}_labels"] = labels
+        with locked(path.parent):
+            if path.exists():
+                return None
+            packed = from_torchvision(name, path.parent)
+            if name in ORIGINALS and digest(splits(packed, name)) != ORIGINALS[name]:
+                say(f"the {name} in {path.parent} is not the original one; reports will say so")
+            if can_be_written(path.parent):
+                write(path, packed)
+            else:
+                say(f"{path.parent} cannot be written: {name} stays in memory")
     except Exception as error:  # torchvision has no error class of its own
         fail(
             f"no {path}, and torchvision could not get {name} ({first_line(error)}); "
             f"copy {path.name}, or the original files as torchvision lays them out, into {path.parent}"
         )
-    write(path, packed)
+    return packed
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Within, other processes wait that come to the same line; torchvision takes no lock.
+
+    They wait ten minutes at most, for the holder may have died on another machine. In a shared folder without locks
+    nobody waits: each process packs, and what is renamed last stays.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        for _ in range(600):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(1)
+                continue
+            except OSError:
+                pass
+            break
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def from_torchvision(name, folder):
+    """What NAME.pt holds, from the files that torchvision finds in the folder or downloads into it."""
+    from torchvision import datasets
+
+    classes, _, train_size, test_size = DATASETS[name]
+    packed = {}
+    for split, size in (("train", train_size), ("test", test_size)):
+        original = getattr(datasets, name)(folder, train=split == "train", download=True)
+        images = torch.as_tensor(original.data)
+        labels = torch.as_tensor(original.targets)
+        if len(images) != size or len(labels) != size or labels.unique().tolist() != list(range(classes)):
+            raise ValueError(f"its {split} files are damaged; delete them")
+        if images.ndim == 3:
+            images = images[:, None]  # MNIST has no channels
+        else:
+            images = images.movedim(3, 1)
+        packed[f"{split}_images"] = images.contiguous()
+        packed[f"{split}_labels"] = labels
+    return packed
 
 
 def pixels(images, dtype=torch.float32):
@@ -224,10 +289,22 @@ def build(model, dataset, seed):
         if not torch.is_tensor(logits) or logits.shape != (2, classes):
             raise ValueError("it does not answer with one number per class and nothing else")
     except Exception as error:  # whatever a network raises on images of a shape it was not made for
-        fail(f"--model {model} cannot take {dataset}'s {' x '.join(map(str, shape))} images ({first_line(error)})")
+        why = why_not(model, shape, error)
+        fail(f"--model {model} cannot take {dataset}'s {' x '.join(map(str, shape))} images ({why})")
     for hook in hooks:
         hook.remove()
     return net
+
+
+def why_not(model, shape, error):
+    """Why a network cannot take images of that shape: what to do, where that is known, or else what it raised."""
+    if is_of_memory(error):
+        return NO_MEMORY
+    if model in NETWORKS:
+        return "it is made for MNIST: use --dataset MNIST"
+    if shape[0] != 3:
+        return "torchvision's networks need three channels: use --dataset CIFAR10"
+    return first_line(error)
 
 
 def prunable(net):
@@ -490,6 +567,10 @@ def training_step(net, data, logits, args, hold):
     held = [layer.weight for layer in prunable(net).values() if hold and (layer.weight == 0).any()]
     masks = [(weight != 0).to(weight.dtype) for weight in held]
     on_gpu = logits.device.type == "cuda"
+    if on_gpu and sums_in_no_order(net):
+        say(
+            f"a GPU gives this network other bits every time: {', '.join(sums_in_no_order(net))} sums in no fixed order"
+        )
     optimizer = torch.optim.Adam(net.parameters(), lr=args.lr, fused=True, capturable=on_gpu)
 
     def step(batch):
@@ -504,6 +585,15 @@ def training_step(net, data, logits, args, hold):
                 weight.mul_(mask)
 
     return graphed(step, net, optimizer, args.batch_size) if on_gpu else step
+
+
+def sums_in_no_order(net):
+    """The names of layers whose gradients CUDA adds up in no fixed order: pooling onto maps of a given size."""
+    names = []
+    for name, layer in net.named_modules():
+        if isinstance(layer, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)) and layer.output_size not in (1, (1, 1)):
+            names.append(name)
+    return names
 
 
 def graphed(step, net, optimizer, batch_size):
@@ -574,18 +664,32 @@ def load_pt(path):
 @contextlib.contextmanager
 def replacing(path):
     """A handle to write `path` through: the file appears whole, under its name, or not at all."""
-    target = os.path.realpath(path)
-    partial = Path(f"{target}.{platform.node()}.{os.getpid()}.tmp")  # no other process writes this one
+    partial = partial_path(path)
     try:
         with open(partial, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, target)
+        os.replace(partial, os.path.realpath(path))
     except OSError as error:
         fail(f"cannot write {path} ({error.strerror or first_line(error)})")
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def partial_path(path):
+    """Where an output is written before it is moved to its place, through links; no other process writes there."""
+    return Path(f"{os.path.realpath(path)}.{platform.node()}.{os.getpid()}.tmp")
+
+
+def can_be_written(folder):
+    """Whether a file can be made in the folder."""
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return False
+    return True
 
 
 def write(path, content):
@@ -596,7 +700,8 @@ def write(path, content):
         file.write(buffer.getbuffer())
 
 
-HISTORY = ("accuracy", "class_accuracy", "loss", "seconds")  # what a checkpoint keeps of every step
+HISTORY = ("accuracy", "class_accuracy", "loss", "seconds")  # what `fit` returns
+KEPT = (*HISTORY, "device", "versions")  # what a checkpoint keeps of earlier steps; older ones have no device, versions
 
 
 def is_list(value, kind):
@@ -615,13 +720,15 @@ def is_args(value):
 
 
 def is_history(value):
-    """Whether a dict has the history of a step, as `fit` returns it, among its values."""
+    """Whether a dict has the history of a step among its values, and where it was made, if it tells that."""
     numbers = (int, float)
     return (
         is_list(value.get("accuracy"), numbers)
         and is_list(value.get("class_accuracy"), numbers)
         and is_list(value.get("loss"), numbers)
         and isinstance(value.get("seconds"), numbers)
+        and isinstance(value.get("device", ""), str)
+        and is_dict(value.get("versions", {}), str)
     )
 
 
@@ -632,10 +739,9 @@ def is_checkpoint(value):
         and is_dict(value.get("model"), torch.Tensor)
         and is_args(value.get("args"))
         and is_history(value)
+        and {"device", "versions"} <= set(value)
         and is_dict(value.get("earlier"), dict)
         and all(is_history(history) for history in value["earlier"].values())
-        and is_dict(value.get("versions"), str)
-        and isinstance(value.get("device"), str)
     )
 
 
@@ -643,12 +749,12 @@ def save(path, net, args, history, before=None):
     """Write a checkpoint, a plain dict: `history` and `args`, {step: its flags}, are of the step that made it.
 
     before: the checkpoint that the step began with, whose args are kept, and whose history becomes part of "earlier",
-    {step: its history}. A step that is done again gets a number: prune, finetune, prune-2, finetune-2.
+    {step: its history, device and versions}. A step that is done again gets a number: prune, finetune, prune-2.
     """
     earlier = {}
     if before:
         last_step = list(before["args"])[-1]
-        earlier = before["earlier"] | {last_step: {key: before[key] for key in HISTORY}}
+        earlier = before["earlier"] | {last_step: {key: before[key] for key in KEPT}}
         args = before["args"] | {numbered(step, before["args"]): flags for step, flags in args.items()}
     versions = {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "numpy")}
     checkpoint = {
@@ -700,9 +806,7 @@ def restore(path, args):
     try:
         origin = first_training(checkpoint)
         net = build(origin["model"], origin["dataset"], origin["seed"])
-        for name, tensor in net.state_dict(keep_vars=True).items():  # prune.py --structure channels leaves smaller ones
-            tensor.data = tensor.data.new_empty(checkpoint["model"][name].shape)
-        net.load_state_dict(checkpoint["model"])
+        load_weights(net, checkpoint["model"])
         classes, shape, *_ = DATASETS[origin["dataset"]]
         with torch.inference_mode():
             if net.eval()(torch.zeros(2, *shape)).shape != (2, classes):
@@ -720,8 +824,23 @@ def restore(path, args):
     return checkpoint, net.to(args.device), data
 
 
+def load_weights(net, state):
+    """Give the network all values of a state_dict, whose layers may be smaller, as prune.py cuts channels.
+
+    ValueError says what the state_dict lacks.
+    """
+    for prefix, origin in (("module.", "DataParallel"), ("_orig_mod.", "torch.compile")):
+        if all(name.startswith(prefix) for name in state):
+            raise ValueError(f"its weights are those of a wrapper, {origin}: take {prefix} off their names")
+    for name, tensor in net.state_dict(keep_vars=True).items():
+        if name not in state:
+            raise ValueError(f"it has no weight {name}")
+        tensor.data = tensor.data.new_empty(state[name].shape)
+    net.load_state_dict(state)
+
+
 def load_subset(path):
-    """The indices in `path`, int64 [M], the flags of the steps that chose them (or {})."""
+    """The indices in `path`, int64 [M], ascending, and the flags of the steps that chose them (or {})."""
     try:
         file = contents(path)
         subset = np.lib.format.read_array(file)
@@ -737,17 +856,34 @@ def load_subset(path):
         fail(f"{path} is empty")
     if len(np.unique(subset)) < len(subset):
         fail(f"{path} names a sample more than once")
-    return subset.astype(np.int64), steps
+    return np.sort(subset.astype(np.int64)), steps
 
 
 # --------------------------------------------------------------------------------------------------- command line
 
 
+NO_MEMORY = "not enough memory: lower --batch-size or --threads, or run fewer jobs at once, make -j1"
+
+
 def first_line(error):
     """What an exception says, in a line of at most 200 characters."""
-    if isinstance(error, MemoryError) or "allocate memory" in str(error):
-        return "not enough memory"
+    if is_of_memory(error):
+        return NO_MEMORY
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def is_of_memory(error):
+    """Whether an exception says that memory is short, the computer's or the GPU's."""
+    words = ("allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
+def on_uncaught(kind, error, traceback):
+    """In place of sys.excepthook: where memory runs out, a line says what to lower."""
+    if is_of_memory(error):
+        complain(NO_MEMORY)
+    else:
+        sys.__excepthook__(kind, error, traceback)
 
 
 def cpuinfo(field, default):
@@ -760,12 +896,29 @@ def cpuinfo(field, default):
     return default
 
 
+ARITHMETIC = (  # environment variables by which oneDNN, MKL and cuBLAS choose other sums
+    "ONEDNN_MAX_CPU_ISA",
+    "ONEDNN_CPU_ISA_HINTS",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "DNNL_CPU_ISA_HINTS",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "MKL_CBWR",
+    "MKL_DEBUG_CPU_TYPE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "CUBLAS_WORKSPACE_CONFIG",
+)
+
+
 def device_name(device):
-    """The hardware that a result's bits depend on; for a CPU with its instruction set and thread count."""
-    if device.type != "cpu":
-        return torch.cuda.get_device_name(device)
-    name = cpuinfo("model name", platform.machine())
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}, threads {torch.get_num_threads()}"
+    """What a result's bits depend on: the hardware, a CPU's instruction set and threads, and what ARITHMETIC says."""
+    if device.type == "cpu":
+        words = [cpuinfo("model name", platform.machine())]
+        words += [torch.backends.cpu.get_cpu_capability(), f"threads {torch.get_num_threads()}"]
+    else:
+        words = [torch.cuda.get_device_name(device)]
+    words += [f"{name}={os.environ[name]}" for name in ARITHMETIC if name in os.environ]
+    return printable(", ".join(words))
 
 
 class Parser(argparse.ArgumentParser):
@@ -785,13 +938,13 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--data", default="data", metavar="DIR", help="folder of the data sets (default: data)")
         self.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda if there is one, else cpu)")
         threads = number(int, lambda n: 0 < n <= 1024, "a whole number from 1 to 1024")
-        self.add_argument("--threads", type=threads, help="CPU threads; bits depend on it (default: one per core)")
+        self.add_argument("--threads", type=threads, default=1, help="CPU threads; bits depend on it (default: 1)")
         self.add_argument(
             "--precision", choices=["fp32", "bf16"], default="fp32", help="bf16: autocast (default: fp32)"
         )
 
-    def add_training_flags(self):
-        self.add_argument("--seed", type=SEED, default=0, help="of initial weights and shuffling (default: 0)")
+    def add_training_flags(self, seeded="initial weights and the order of samples"):
+        self.add_argument("--seed", type=SEED, default=0, help=f"of {seeded} (default: 0)")
         self.add_argument("--epochs", type=NATURAL, default=10, help="passes over the samples (default: 10)")
         self.add_argument("--batch-size", type=POSITIVE, default=64, help="samples in a step (default: 64)")
         rate = number(float, lambda lr: 0 < lr < float("inf"), "a positive number")
@@ -799,13 +952,13 @@ class Parser(argparse.ArgumentParser):
 
     def start(self, *outputs):
         """Parse the command line, check that the files of the flags `outputs` can be written, set up the device."""
+        open_closed_streams()
+        sys.excepthook = on_uncaught
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         args = self.parse_args()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback
         warnings.filterwarnings("ignore", module="torch")  # torchvision, too: words for programmers
-        sys.stdout = sys.stdout or open(os.devnull, "w")  # where it was closed
-        sys.stdout.reconfigure(errors="backslashreplace")  # where it cannot take "±"
         paths = [getattr(args, name) for name in outputs]
-        claim([path for path in paths if path is not None])
+        claim([path for path in paths if path is not None], input_paths(args))
         if "device" in args:
             self.set_up_device(args)
         return args
@@ -822,12 +975,22 @@ class Parser(argparse.ArgumentParser):
                 torch.cuda.set_device(args.device)
         except (RuntimeError, AssertionError) as error:
             self.error(f"argument --device: {args.device} cannot be used ({first_line(error)})")
-        torch.set_num_threads(args.threads or torch.get_num_threads())
-        args.threads = torch.get_num_threads()
+        torch.set_num_threads(args.threads)
         if args.precision == "bf16" and args.device.type == "cpu" and "bf16" not in cpuinfo("flags", "bf16"):
             say("bf16 is slower than fp32 here: this processor has no instructions for it")
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
+        torch.backends.cuda.matmul.allow_tf32 = False  # TORCH_ALLOW_TF32_CUBLAS_OVERRIDE turns it on
+
+
+def open_closed_streams():
+    """Let stdout and stderr be there, if they were closed, and take every character: not all know "±"."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")
+    if hasattr(sys.stdout, "reconfigure"):  # a notebook's has none, and needs none
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def number(kind, holds, words):
@@ -848,8 +1011,20 @@ NATURAL = number(int, lambda n: 0 <= n < 2**31, "a whole number from 0 to 2**31 
 SEED = number(int, lambda n: 0 <= n < 2**32, "a whole number from 0 to 2**32 - 1, which torch can tell apart")
 
 
-def claim(paths):
-    """Make the folders of the outputs and check that each can be written, before hours are spent on them."""
+def input_paths(args):
+    """The paths of every file that a script may read, by its flags, data sets included."""
+    paths = [getattr(args, flag, None) for flag in ("in", "start", "subset")]
+    paths += getattr(args, "inputs", [])
+    if "data" in args:
+        paths += [os.path.join(args.data, f"{name}.pt") for name in DATASETS]
+    return [path for path in paths if path is not None]
+
+
+def claim(paths, inputs=()):
+    """Make the folders of the outputs and check that each can be written, before hours are spent on them.
+
+    None of them may be one of the inputs, or another output, through links, too.
+    """
     for path in paths:
         try:
             target = Path(os.path.realpath(path))
@@ -860,11 +1035,17 @@ def claim(paths):
             if target.exists() and not target.is_file():
                 raise ValueError("it is no regular file")
             target.parent.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=target.parent).close()
+            partial = partial_path(path)
+            with open(partial, "wb"):
+                partial.unlink()
         except (OSError, ValueError) as error:
             fail(f"cannot write '{path}' ({getattr(error, 'strerror', None) or first_line(error)})")
-    if len({os.path.realpath(path) for path in paths}) < len(paths):
+    outputs = {os.path.realpath(path): path for path in paths}
+    if len(outputs) < len(paths):
         fail(f"two outputs are one file ({', '.join(paths)}); give each a path of its own")
+    for path in inputs:
+        if os.path.realpath(path) in outputs:
+            fail(f"the output {outputs[os.path.realpath(path)]} is an input, too ({path}); give it a path of its own")
 
 
 def flags(args, data):
@@ -876,12 +1057,24 @@ def flags(args, data):
 
 
 def check_subset(subset, steps, data, args):
-    """Exit with one line if `subset`, and the flags of the steps that chose it, do not belong to the data set."""
+    """Exit with one line if `subset`, and the flags of the steps that chose it, do not belong to the data set.
+
+    A line says which classes the subset lacks.
+    """
     size = len(data.train_labels)
+    scores = steps.get("select", {}).get("train_size", size)  # older subsets do not tell it
+    if scores != size:
+        fail(f"{args.subset} was chosen by {scores} scores, and {args.data}/{args.dataset}.pt has {size} samples")
     if subset.min() < 0 or subset.max() >= size:
         fail(f"{args.subset} holds indices outside 0 to {size - 1}, the training set's")
     if "forget" in steps and steps["forget"].get("data") != data.facts["data"]:
         fail(f"{args.subset} was chosen from other data than {args.data}/{args.dataset}.pt; score and select again")
+    classes = set(range(DATASETS[data.name][0]))
+    lacking = sorted(classes - set(data.train_labels[torch.from_numpy(subset)].tolist()))
+    if lacking:
+        first = ", ".join(map(str, lacking[:8]))
+        more = ", ..." if len(lacking) > 8 else ""
+        say(f"train    no sample of {len(lacking)} of {len(classes)} classes: {first}{more}")
 
 
 def main():
@@ -907,6 +1100,8 @@ def main():
         check_subset(subset, steps, data, args)
         size = len(subset)
         told["subset"] = hashlib.sha256(subset).hexdigest()[:16]
+        if "select" not in steps:
+            told["name"] = printable(Path(args.subset).stem)
     told["samples"] = round(args.share * size)
     history = fit(net, data, args, FIRST_TRAINING, subset, args.share)
     save(args.out, net, steps | {"train": told}, history)

@@ -17,6 +17,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from claims import MARGIN, claims, hard_classes, of_its_sign
+
 from report import (
     Estimate,
     Run,
@@ -42,8 +44,6 @@ from report import (
 )
 from train import Parser, fail
 
-MARGIN = {"MNIST": 0.2, "CIFAR10": 1.0, "CIFAR100": 1.0}  # points; an interval inside of it is called equivalence
-
 # --------------------------------------------------------------------------------------------------- main effects
 
 EFFECTS = (  # order, reference
@@ -57,7 +57,8 @@ EFFECTS = (  # order, reference
 )
 
 EFFECT_NOTES = (
-    "Main effects are averaged within a seed, and their unit is the network.",
+    "Main effects are averaged within a seed, and their unit is the network; seeds alone: ± is of their paired t test.",
+    "Of its sign: how many of the seeds have the sign of all cells' effect.",
     "Last three epochs: of the mean accuracy after them, or after all where there are fewer.",
     "Sign flips: p of that test, uncorrected.",
     "Before, after pruning: not fine-tuned; ± is of the paired t test of these seeds alone, since noise differs there.",
@@ -87,6 +88,7 @@ def effect_row(experiment, order, reference, noise, late_noise):
     if whole is None:
         return None
     row = {"Main effect": title(order, reference), "All cells": whole}
+    row["Seeds alone"] = difference(experiment, order, reference, experiment.rows)
     if len(experiment.data_ratios) > 1:
         for data_ratio in experiment.data_ratios:
             cells = [ratios for ratios in experiment.rows if ratios[0] == data_ratio]
@@ -95,7 +97,7 @@ def effect_row(experiment, order, reference, noise, late_noise):
     row["Before pruning"] = difference(experiment, order, reference, experiment.rows, measure=before_pruning)
     row["After pruning"] = difference(experiment, order, reference, experiment.rows, measure=after_pruning)
     row["Networks"] = str(whole.networks)
-    row["Seeds"] = str(len(whole.values))
+    row["Of its sign"] = f"{of_its_sign(whole.values)}/{len(whole.values)}"
     row["Sign flips"] = f"{sign_flip_p(whole.values):.3f}" if len(whole.values) >= 6 else None
     return row
 
@@ -262,18 +264,6 @@ def costs_of(runs):
     }
 
 
-def hard_classes(experiment):
-    """The fifth of the classes that the baseline is worst in before pruning: int64 [C / 5]; [] if it is not known."""
-    accuracies = []
-    for cell, runs in experiment.runs.items():
-        if cell[0] == "base":
-            accuracies += [run.by_class[0] for run in runs.values() if run.classes]
-    if not accuracies:
-        return np.array([], dtype=np.int64)
-    worst_first = np.argsort(np.mean(accuracies, 0), kind="stable")
-    return worst_first[: len(worst_first) // 5]
-
-
 def accuracy_in(classes, runs):
     """{title: mean accuracy in these classes before pruning, after it and at the end, as text, or None}."""
     titles = ("hard before", "hard pruned", "hard at end")
@@ -340,6 +330,7 @@ def main():
     commands = {
         "effects": "main effects, and pruning methods against each other",
         "costs": "what networks cost, and how hard classes fare",
+        "claims": "the paper's claims, judged by one rule on these runs",
         "tradeoff": "a figure: accuracy against the samples trained on",
     }
     parser.add_argument("command", choices=commands, help="; ".join(f"{k}: {v}" for k, v in commands.items()))
@@ -351,6 +342,9 @@ def main():
     if args.command == "tradeoff" and not args.out:
         parser.error("argument --out: a figure needs a file")
 
+    if args.command == "claims":
+        print_or_write(claims(args.inputs, args.format), args.out)
+        return
     runs = load_runs(args.inputs)
     if args.command == "tradeoff":
         tradeoff(runs, args.out)

@@ -5,13 +5,14 @@ import json
 import re
 import runpy
 
-import forget
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import prune as torch_prune
+
+import forget
 import train
 from conftest import DIGITS, ROOT, make_chain, run, start
-from torch.nn.utils import prune as torch_prune
 
 select = runpy.run_path(str(ROOT / "select.py"))["select"]
 
@@ -149,13 +150,14 @@ def test_select_tells_what_it_chose(chain):
     never = ~correct.any(0)
     labels = torch.load(DIGITS / "MNIST.pt", weights_only=True)["train_labels"].numpy()[chosen]
     cut = scores[chosen].min()
-    assert f"400 of 4000 samples  scores {cut} to {scores.max()}  " in out
+    assert f"high 0.1: 400 of 4000 samples, scores {cut} to {scores.max()}\n" in out
     assert f"{(scores[chosen] == cut).sum()} of the {(scores == cut).sum()} that score {cut}" in out
     assert f"a class has {np.bincount(labels).min()} to {np.bincount(labels).max()}, mean 40.0" in out
     assert f"{never[chosen].sum()} of the {never.sum()} never learned" in out
     steps = json.loads((chain / "h.npy").read_bytes().splitlines()[-1])  # what `tail -n1` shows
     digest = hashlib.sha256(scores.tobytes()).hexdigest()[:16]
-    assert steps["select"] == {"order": "high", "ratio": 0.1, "seed": 0, "ties": "random", "scores": digest}
+    choice = {"order": "high", "ratio": 0.1, "seed": 0, "ties": "random"}
+    assert steps["select"] == choice | {"scores": digest, "train_size": 4000}
     assert steps["forget"]["events"] == "forgotten"
 
 
@@ -281,7 +283,7 @@ def test_resnet18_runs_every_step(cifar, tmp_path):
     for name in weights:
         assert (pruned[name] == 0).sum() == round(0.6 * pruned[name].numel())
         assert torch.equal(tuned[name] == 0, pruned[name] == 0)
-    assert "of 11218112 weights are zero, 60.00 %; of the 4271296 live ones" in told
+    assert " of 11218112 weights are zero, 60.00 %\n" in told and " of the 4271296 live ones, " in told
     table = run("report.py", "costs", "finetuned.pt", cwd=tmp_path).split("\n\n")[0].splitlines()
     found = dict(zip(*(re.split("  +", line.strip()) for line in table), strict=True))
     counts = sum(int((tuned[name] != 0).sum()) for name in tuned if tuned[name].ndim > 0 and "running" not in name)
