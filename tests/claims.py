@@ -92,8 +92,8 @@ def hard_classes(experiment):
 
 def in_hard_classes(run, experiment):
     """Accuracy right after pruning in the classes that the baseline is worst in, %; None if it is not known."""
-    hard = hard_classes(experiment)
-    if not run.classes or not len(hard):
+    hard = hard_classes(experiment) if run.classes else ()
+    if not len(hard):
         return None
     return run.by_class[1, hard].mean()
 
@@ -455,12 +455,12 @@ class Published:
         self.runs = {}  # {(order, data ratio, prune ratio): Run}
         for row in published_rows(PUBLISHED, theirs):
             for order in ("base", "low", "high"):
-                ratios = float(row["data_ratio"]), float(row["prune_ratio"])
-                tuned = curves.get((order, *ratios)) or [float(row[f"{order}_finetuned"])]
-                self.runs[order, *ratios] = theirs._replace(
+                cell = order, float(row["data_ratio"]), float(row["prune_ratio"])
+                tuned = curves.get(cell) or [float(row[f"{order}_finetuned"])]
+                self.runs[cell] = theirs._replace(
                     order=order,
-                    data_ratio=ratios[0],
-                    prune_ratio=ratios[1],
+                    data_ratio=cell[1],
+                    prune_ratio=cell[2],
                     dense=float(row[order]),
                     curve=numbers([float(row[f"{order}_pruned"]), *tuned]),
                 )

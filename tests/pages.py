@@ -40,8 +40,6 @@ from claims import (
     share_kept,
     tables_of,
 )
-from study import SCORE_FILES, WHY, method_rows, noises_of, published_scores, why_title, whys_of
-
 from report import (
     DEPARTURES,
     METHOD_IN_PATH,
@@ -52,6 +50,7 @@ from report import (
     paired_half_width,
     seconds_of,
 )
+from study import SCORE_FILES, WHY, method_rows, noises_of, published_scores, why_title, whys_of
 from train import Parser, fail, replacing
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -35,7 +35,6 @@ from claims import (
     table_of,
     tables_of,
 )
-
 from report import (
     Estimate,
     Run,

@@ -1,0 +1,435 @@
+"""The claims' rule against made-up values and scipy, their numbers against the csv files read as text, the pictures."""
+
+import csv
+import itertools
+import shlex
+import shutil
+import statistics
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+import scipy.stats
+
+import claims
+import pages
+import report
+import study
+from conftest import ROOT, refusal, run
+
+RESULTS = ROOT / "tests" / "results"
+TEXT = RESULTS / "resnet18-cifar100-paper.csv"
+RELEASED = RESULTS / "resnet18-cifar100-released.csv"
+ABLATION = RESULTS / "resnet18-cifar100-ablation.csv"
+NINE = tuple(itertools.product((0.1, 0.2, 0.3), (0.4, 0.6, 0.8)))
+GAIN = claims.less(claims.CIFAR100, "low", "base", direction="+")
+FALL = GAIN._replace(direction="-")
+SAME = GAIN._replace(direction="=")
+KEPT = GAIN._replace(measure=claims.KEPT)
+CERTAIN = 0.001
+
+
+def estimate(mean, half_width, p, seeds=3):
+    """An Estimate whose seeds all have its sign, or do not spread at all."""
+    return report.Estimate((mean,) * seeds, half_width=half_width, p=p)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "mean", "half_width", "p", "verdict"),
+    [
+        (GAIN, 2.0, 0.5, CERTAIN, "holds"),
+        (GAIN, -2.0, 0.5, CERTAIN, "opposite"),
+        (FALL, -2.0, 0.5, CERTAIN, "holds"),
+        (FALL, 2.0, 0.5, CERTAIN, "opposite"),
+        (GAIN, 2.0, 0.5, 0.051, "open"),
+        (GAIN, 0.5, 0.4, CERTAIN, "no effect"),  # within the margin comes first
+        (GAIN, 0.5, 0.6, 0.5, "open"),  # 1.1 is not
+        (SAME, 0.5, 0.4, CERTAIN, "holds"),
+        (SAME, 2.0, 0.5, CERTAIN, "fails"),
+        (SAME, -2.0, 0.5, CERTAIN, "fails"),
+        (SAME, 0.5, 0.6, 0.5, "open"),
+        (KEPT, 0.5, 0.4, CERTAIN, "holds"),  # shares have no margin
+        (GAIN, 2.0, None, None, "open"),
+    ],
+)
+def test_verdict_goes_by_the_rule(contrast, mean, half_width, p, verdict):
+    assert claims.verdict_of(contrast, estimate(mean, half_width, p)) == verdict
+
+
+def test_verdict_takes_three_seeds_that_agree():
+    assert claims.verdict_of(GAIN, None) == "not run"
+    assert claims.verdict_of(GAIN, estimate(2.0, 0.5, CERTAIN, seeds=2)) == "open"
+    disagree = report.Estimate((3.0, 3.0, -0.1), half_width=0.5, p=CERTAIN)
+    assert claims.verdict_of(GAIN, disagree) == "open"
+    assert claims.verdict_of(GAIN, disagree._replace(values=(3.0, 3.0, 0.1))) == "holds"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_from_six_seeds_on_their_own_t_test_decides(seed):
+    """All of one sign is then neither needed nor enough."""
+    values = tuple(np.random.default_rng(seed).normal(1, 1.2, 6))
+    agree = scipy.stats.ttest_1samp(values, 0).pvalue <= 0.05
+    verdict = claims.verdict_of(GAIN, report.Estimate(values, half_width=0.1, p=CERTAIN))
+    assert (verdict in ("holds", "opposite")) == agree or abs(statistics.fmean(values)) < 0.9
+
+
+def test_margins_are_those_of_the_data_sets():
+    on_digits = claims.less(claims.LENET, "low", "base", direction="=")
+    assert claims.verdict_of(on_digits, estimate(0.1, 0.09, 0.5)) == "holds"
+    assert claims.verdict_of(on_digits, estimate(0.1, 0.11, 0.5)) == "open"
+
+
+def test_the_list_is_complete_and_its_family_is_fixed():
+    """Nineteen claims; a new primary contrast changes every corrected p-value, so it is no accident."""
+    assert [claim.number for claim in claims.CLAIMS] == list(range(1, 20))
+    primary = [contrast for claim in claims.CLAIMS for contrast in claim.contrasts]
+    assert len(primary) == 36
+    assert {contrast.direction for contrast in primary} == {"+", "-", "="}
+    evidence = [contrast for claim in claims.CLAIMS for contrast in claim.evidence]
+    assert {contrast.direction for contrast in evidence} == {""}
+    for claim in claims.CLAIMS:
+        assert bool(claim.contrasts) + bool(claim.counted) + bool(claim.follows) + bool(claim.remark) == 1, claim.words
+
+
+# ------------------------------------------------------------------------------------------- numbers, from the text
+
+
+def accuracies(path, position=-1):
+    """{(order, data ratio, prune ratio): {seed: accuracy}} of a csv, by nothing but the csv module."""
+    found = {}
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            if row["method"] == "magnitude":
+                cell = row["order"], float(row["data_ratio"]), float(row["prune_ratio"])
+                found.setdefault(cell, {})[int(row["seed"])] = float(row["curve"].split()[position])
+    return found
+
+
+def by_seed(found, order, reference, cells, seeds):
+    """The mean gain of every seed."""
+    gains = []
+    for seed in seeds:
+        differences = []
+        for d, p in cells:
+            base = found["base", 1.0, p] if reference == "base" else found[reference, d, p]
+            differences.append(found[order, d, p][seed] - base[seed])
+        gains.append(statistics.fmean(differences))
+    return gains
+
+
+def judgement(judgements, number, words, protocol):
+    (one,) = [j for j in judgements if (j.claim.number, j.contrast.words, j.protocol) == (number, words, protocol)]
+    return one
+
+
+@pytest.fixture(scope="module")
+def results():
+    return pages.Results(RESULTS)
+
+
+def test_main_claim_is_that_of_the_csv_files(results):
+    for path, protocol in ((TEXT, "paper"), (RELEASED, "released")):
+        found = accuracies(path)
+        for order in ("low", "high"):
+            one = judgement(results.judgements, 1, f"{order} less base, nine cells", protocol)
+            assert one.estimate.values == pytest.approx(by_seed(found, order, "base", NINE, (0, 1, 2)))
+            assert one.source == str(path)
+
+
+def test_interval_of_a_mean_is_that_of_the_main_effects(results):
+    """report.difference works it out another way."""
+    for path, protocol in ((TEXT, "paper"), (RELEASED, "released")):
+        runs = report.load_runs([str(path)])
+        (experiment,) = report.experiments_of(runs)
+        noise = report.pooled_noise(runs)
+        for order in ("low", "high"):
+            effect = report.difference(experiment, order, "base", list(NINE), noise)
+            one = judgement(results.judgements, 1, f"{order} less base, nine cells", protocol)
+            assert one.estimate.half_width == pytest.approx(effect.half_width)
+
+
+def test_before_fine_tuning_the_interval_is_that_of_the_seeds(results):
+    found = accuracies(RELEASED, position=0)
+    with open(RELEASED, newline="") as file:
+        rows = list(csv.DictReader(file))
+    dense = {
+        (r["order"], float(r["data_ratio"]), int(r["seed"]), float(r["prune_ratio"])): float(r["dense"]) for r in rows
+    }
+    for order in ("low", "high"):
+        values = []
+        for seed in (0, 1, 2):
+            kept = []
+            for d in (0.1, 0.2, 0.3):
+                ours = found[order, d, 0.6][seed] / dense[order, d, seed, 0.6]
+                kept.append(100 * (ours - found["base", 1.0, 0.6][seed] / dense["base", 1.0, seed, 0.6]))
+            values.append(statistics.fmean(kept))
+        one = judgement(results.judgements, 7, f"{order} less base, 60 % pruned, % of its accuracy kept", "released")
+        assert one.estimate.values == pytest.approx(values)
+        low, high = scipy.stats.ttest_1samp(values, 0).confidence_interval()
+        assert one.estimate.half_width == pytest.approx((high - low) / 2)
+
+
+def test_p_values_are_corrected_over_the_whole_list(results):
+    """Holm, written out: of what was not run p is 1."""
+    raw = []
+    for one in results.judgements:
+        table = [t for t in results.tables if t.source == one.source and t.protocol == one.protocol]
+        estimate = claims.weighed(one.contrast, table[0])[0] if one.estimate else None
+        raw.append(1.0 if estimate is None or estimate.p is None else estimate.p)
+    assert len(raw) == 72
+    largest = 0.0
+    for rank, i in enumerate(sorted(range(len(raw)), key=raw.__getitem__)):
+        largest = max(largest, min(1.0, raw[i] * (len(raw) - rank)))
+        if results.judgements[i].estimate and results.judgements[i].estimate.p is not None:
+            assert results.judgements[i].estimate.p == pytest.approx(largest)
+
+
+def test_gain_with_less_data_does_not_know_the_baseline(results):
+    """It cancels: the same network is in both gains, so the interval is that of two sets of coreset networks."""
+    found = accuracies(RELEASED)
+    words = "gain of high with 10 % less with 30 % of the data"
+    one = judgement(results.judgements, 14, words, "released")
+    for seed, value in zip((0, 1, 2), one.estimate.values, strict=True):
+        few, many = (statistics.fmean(found["high", d, p][seed] for p in (0.4, 0.6, 0.8)) for d in (0.1, 0.3))
+        assert value == pytest.approx(few - many)
+    noise = report.pooled_noise(report.load_runs([str(RELEASED)])).network
+    assert one.estimate.half_width == pytest.approx(noise.half_width(2 / 3))
+
+
+def test_across_the_board_is_as_sure_as_the_least_sure_cell(results):
+    words = "low, high less base, each of nine cells"
+    text = judgement(results.judgements, 11, words, "paper")
+    program = judgement(results.judgements, 11, words, "released")
+    assert text.verdict == "opposite"
+    assert text.count.startswith("0 of 18 above 0")
+    found = accuracies(RELEASED)
+    gains = {
+        (order, cell): by_seed(found, order, "base", [cell], (0, 1, 2)) for order in ("low", "high") for cell in NINE
+    }
+    above = sum(statistics.fmean(gain) > 0 for gain in gains.values())
+    assert program.count.startswith(f"{above} of 18 above 0")
+    least = min(gains.values(), key=lambda gain: abs(statistics.fmean(gain)))
+    assert program.estimate.values == pytest.approx(least)
+
+
+def test_published_numbers_are_the_authors():
+    with open(ROOT / "tests" / "data" / "published_accuracies.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if (row["model"], row["dataset"]) == ("resnet18", "CIFAR100")]
+    cells = {(float(row["data_ratio"]), float(row["prune_ratio"])): row for row in rows}
+    for order in ("low", "high"):
+        gains = [float(cells[cell][f"{order}_finetuned"]) - float(cells[cell]["base_finetuned"]) for cell in NINE]
+        contrast = claims.less(claims.CIFAR100, order, "base", NINE)
+        assert claims.published_estimate(contrast).mean == pytest.approx(statistics.fmean(gains))
+    assert claims.published_estimate(claims.less(claims.CIFAR100, "random", "base", NINE)) is None
+
+
+def test_published_gain_is_there_with_nothing_pruned_and_smaller_at_the_best_epoch():
+    """Two findings, from the csv files as text."""
+    unpruned = pages.gains_by_ratio([0])
+    with open(ROOT / "tests" / "data" / "published_accuracies.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if (row["model"], row["dataset"]) == ("resnet18", "CIFAR100")]
+    for order, told in zip(("low", "high"), unpruned, strict=True):
+        ends = [(row[f"{order}_finetuned"], row["base_finetuned"]) for row in rows if float(row["prune_ratio"]) == 0]
+        values = [float(one) - float(base) for one, base in ends]
+        reach = np.subtract(*scipy.stats.ttest_1samp(values, 0).confidence_interval()[::-1]) / 2
+        assert told == f"{statistics.fmean(values):+.2f} ± {reach:.2f}"
+    with open(ROOT / "tests" / "data" / "published_curves.csv", newline="") as file:
+        curves = {}
+        for row in csv.DictReader(file):
+            if (row["model"], row["dataset"]) == ("resnet18", "CIFAR100"):
+                cell = row["order"], (float(row["data_ratio"]), float(row["prune_ratio"]))
+                curves[cell] = [float(row[f"epoch{epoch}"]) for epoch in range(1, 11)]
+    best = [max(curves["low", cell]) - max(curves["base", cell]) for cell in NINE]
+    assert f"| best epoch of each network | {statistics.fmean(best):+.2f} |" in pages.curves_block(None)
+
+
+def test_published_scores_are_a_binomial_draw():
+    every = study.published_scores(ROOT / "tests" / "data" / "published_scores.csv")
+    assert len(every) == 5
+    for one in every:
+        if one.network[1] != "MNIST":
+            differ = 1 - 1 / (100 if one.network[1] == "CIFAR100" else 10)
+            assert one.chance[:10] == pytest.approx(scipy.stats.binom(9, differ).pmf(range(10)))
+        assert max(one.distances) < study.CHANCE
+    assert study.scores_title(every) == "The published scores are what chance alone would give, whatever the network"
+    learned = every[0]._replace(shares=np.roll(every[0].shares, -5))
+    assert "beside" in study.scores_title([learned, *every])
+
+
+# ----------------------------------------------------------------------------------------------- the command line
+
+
+def test_anybodys_csv_is_judged_by_the_same_list():
+    told = run("tests/study.py", "claims", RELEASED, TEXT)
+    assert "released  " in told
+    rows = [line.split() for line in told.splitlines() if "low less base, nine cells  " in line]
+    assert [row[-1] for row in rows] == ["opposite", "holds"]
+    assert "LeNet" not in told
+
+
+def test_checkpoints_are_judged_together(tmp_path):
+    """A csv of one run each stands for checkpoints: apart they know nothing, and the claim is open or not run."""
+    runs = report.load_runs([str(RELEASED)])
+    (tmp_path / "two.csv").write_text(report.write_csv([run for run in runs if run.seed < 2]))
+    told = run("tests/study.py", "claims", tmp_path / "two.csv")
+    rows = [line for line in told.splitlines() if "low less base, nine cells  " in line and "released" in line]
+    assert rows[0].split()[-1] == "open"
+
+
+def test_runs_that_no_claim_is_about_are_refused(tmp_path):
+    runs = [run._replace(model="resnet34") for run in report.load_runs([str(RELEASED)])]
+    (tmp_path / "other.csv").write_text(report.write_csv(runs))
+    assert "no claim of the paper is about" in refusal("tests/study.py", "claims", tmp_path / "other.csv")
+
+
+def words_of(svg):
+    return ["".join(e.itertext()).strip() for e in ElementTree.parse(svg).iter() if e.tag.endswith("}text")]
+
+
+def with_ends(path, out, change):
+    """A copy of a csv whose runs end otherwise; change: (Run) -> points to add after fine-tuning."""
+    runs = []
+    for one in report.load_runs([str(path)]):
+        ends = [one.pruned, *(accuracy + change(one) for accuracy in one.accuracies[1:])]
+        runs.append(one._replace(curve=report.numbers(ends)))
+    out.write_text(report.write_csv(runs))
+    return out
+
+
+def coreset_up(one):
+    return 0.0 if one.order == "base" else 12.0
+
+
+def test_forest_says_what_its_means_say(tmp_path):
+    pytest.importorskip("matplotlib")
+    run("tests/study.py", "forest", TEXT, RELEASED, "--out", tmp_path / "forest.svg")
+    assert "The published gain comes back with the authors' program, not with the paper's text" in words_of(
+        tmp_path / "forest.svg"
+    )
+    other = with_ends(TEXT, tmp_path / "text.csv", coreset_up)
+    run("tests/study.py", "forest", other, RELEASED, "--out", tmp_path / "other.svg")
+    title = "By the paper's text, coresets beat the baseline; as released, coresets beat the baseline"
+    assert title in words_of(tmp_path / "other.svg")
+
+
+def test_why_says_what_its_gains_say(tmp_path):
+    pytest.importorskip("matplotlib")
+    run("tests/study.py", "why", ABLATION, "--out", tmp_path / "why.svg")
+    (why, *_) = study.whys_of([str(ABLATION)])
+    assert study.why_title([why]) in words_of(tmp_path / "why.svg")
+    other = with_ends(ABLATION, tmp_path / "text.csv", coreset_up)
+    run("tests/study.py", "why", other, "--out", tmp_path / "other.svg")
+    assert "What two departures of the program do to the coreset's gain" in words_of(tmp_path / "other.svg")
+
+
+def test_why_shows_low_and_high_when_they_have_three_seeds(tmp_path):
+    """Runs under frozen and regrown made up from those of paper and released."""
+    runs = report.load_runs([str(TEXT)]) + report.load_runs([str(RELEASED)])
+    cell = [run for run in runs if run.prune_ratio == 0.8 and run.data_ratio in (0.1, 1.0)]
+    cell = [run for run in cell if run.order in ("base", "low", "high")]
+    names = {"paper": "frozen", "released": "regrown", "frozen+regrown": "regrown"}
+    made_up = [run._replace(protocol=names[run.protocol]) for run in cell]
+    (tmp_path / "both.csv").write_text(report.write_csv(cell + made_up))
+    whys = study.whys_of([str(tmp_path / "both.csv")])
+    assert [(why.order, why.seeds) for why in whys] == [("low", (0, 1, 2)), ("high", (0, 1, 2))]
+    found = accuracies(TEXT)
+    gain = statistics.fmean(by_seed(found, "low", "base", [(0.1, 0.8)], (0, 1, 2)))
+    assert whys[0].gains["trains", "stay zero"].mean == pytest.approx(gain)
+
+
+def test_controls_say_what_their_differences_say(tmp_path):
+    pytest.importorskip("matplotlib")
+    run("tests/study.py", "controls", TEXT, "--out", tmp_path / "controls.svg")
+    assert "No coreset ends above weights that never trained; all data, as briefly, does" in words_of(
+        tmp_path / "controls.svg"
+    )
+    other = with_ends(TEXT, tmp_path / "text.csv", lambda one: 3.0 if one.order == "low" else 0.0)
+    run("tests/study.py", "controls", other, "--out", tmp_path / "other.svg")
+    assert "Above weights that never trained end low" in words_of(tmp_path / "other.svg")
+
+
+def test_pictures_refuse_what_they_cannot_show(tmp_path):
+    out = tmp_path / "x.svg"
+    digits = RESULTS / "lenet-mnist-released.csv"
+    assert "a picture needs a file" in refusal("tests/study.py", "forest", TEXT)
+    assert "this picture takes runs under" in refusal("tests/study.py", "why", TEXT, "--out", out)
+    assert "untrained" in refusal("tests/study.py", "controls", ABLATION, "--out", out)
+    assert not out.exists() and digits.exists()
+
+
+# ---------------------------------------------------------------------------------------------------- the blocks
+
+
+def page_of(blocks):
+    return "\n".join(f"<!-- made by make results: {name} -->\nold\n<!-- end -->\n" for name in blocks)
+
+
+@pytest.fixture(scope="module")
+def remade(tmp_path_factory):
+    """(the page with every block, its text made from tests/results)."""
+    page = tmp_path_factory.mktemp("page") / "README.md"
+    page.write_text("# Title\n\n" + page_of(pages.BLOCKS))
+    run("tests/pages.py", page)
+    return page, page.read_text()
+
+
+def test_blocks_made_again_are_the_same(remade):
+    page, text = remade
+    assert "old" not in text.split("\n")
+    run("tests/pages.py", page)
+    assert page.read_text() == text
+
+
+def test_sentences_of_blocks_are_short(remade):
+    """At most 15 words, wherever code writes a sentence."""
+    _, text = remade
+    prose = [line for line in text.splitlines() if line and line[0] not in "|#<` "]
+    prose = [line for line in prose if not line.startswith("make ")]
+    assert prose
+    for line in prose:
+        assert len(line.split()) <= 15, line
+
+
+def test_a_changed_csv_changes_page_verdict_and_answer(remade, tmp_path):
+    page, text = remade
+    folder = tmp_path / "results"
+    shutil.copytree(RESULTS, folder)
+    with_ends(RELEASED, folder / RELEASED.name, lambda one: -6.0 if one.order in ("low", "high") else 0.0)
+    other = tmp_path / "README.md"
+    shutil.copy(page, other)
+    run("tests/pages.py", other, "--results", folder)
+    assert "**The gain returns with the program; by the text coresets lose 5.3 to 5.7 points.**" in text
+    assert "**By the text coresets lose 5.3 to 5.7; as released they lose 4.5 to 4.8.**" in other.read_text()
+    before, after = (
+        [line for line in one.splitlines() if line.startswith("| [1](#claim-1)")] for one in (text, other.read_text())
+    )
+    assert "**holds**" in before[0] and after[0].count("**opposite**") == 2
+
+
+def test_a_block_that_nothing_makes_is_refused(tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text(page_of(["no-such"]))
+    assert "no block is called no-such" in refusal("tests/pages.py", page)
+    page.write_text("<!-- made by make results: answer -->\nold\n")
+    assert "does not end" in refusal("tests/pages.py", page)
+    assert page.read_text().endswith("old\n")
+
+
+def test_commands_of_the_provenance_name_every_run(results):
+    """What make would list, written out: order, ratios, seed."""
+    for name, runs in results.files.items():
+        if "pruning" in name or "reused" in name:
+            continue
+        listed = set()
+        for line in pages.commands_of(runs):
+            knobs = {"DATA_RATIOS": "0.1 0.2 0.3", "PRUNE_RATIOS": "0.4 0.6 0.8", "ORDERS": "low high", "SEEDS": "0"}
+            for word in shlex.split(line):
+                key, _, value = word.partition("=")
+                knobs[key] = value
+            ratios = itertools.product(knobs["DATA_RATIOS"].split(), knobs["PRUNE_RATIOS"].split())
+            for (d, p), seed in itertools.product(ratios, knobs["SEEDS"].split()):
+                for order in ("base", *knobs["ORDERS"].split()):
+                    ratio = report.DATA_RATIO_OF.get(order, float(d))
+                    listed.add((order, ratio, float(p), int(seed)))
+        held = {(one.order, one.data_ratio, one.prune_ratio, one.seed) for one in runs}
+        assert held <= listed, name
