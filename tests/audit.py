@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from prune import sparsity
-from report import COLOURS, pyplot, save_figure
+from report import COLOURS, print_or_write, pyplot, save_figure
 from train import Parser, contents, evaluate, fail, first_line, load, load_subset, restore, small_maps
 
 SELECT = runpy.run_path(str(ROOT / "select.py"))  # an import finds the standard library's module
@@ -121,7 +121,7 @@ def verify(paths, args):
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             verdict, why = "WRONG", f"it is not what a step writes ({type(error).__name__}: {first_line(error)})"
         verdicts[verdict] += 1
-        print(f"{verdict:8} {path}{why and ': '}{why}", flush=True)
+        print_or_write(f"{verdict:8} {path}{why and ': '}{why}\n", None)
     if verdicts["WRONG"]:
         fail(f"{verdicts['WRONG']} of {len(paths)} files are not what they claim")
 
@@ -249,7 +249,7 @@ def main():
     files = [read_scores(path, args.data) for path in args.inputs]
     if args.out:
         figure_scores(files, args.out)
-    print("\n".join(score_notes(files)))
+    print_or_write("\n".join([*score_notes(files), ""]), None)
 
 
 if __name__ == "__main__":
