@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+
 from conftest import DIGITS, ROOT, run, start
 from test_report import drawing, refusal
 
