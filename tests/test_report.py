@@ -23,7 +23,7 @@ PUBLISHED = DIGITS / "published_accuracies.csv"
 RESULTS = sorted((ROOT / "tests" / "results").glob("*.csv"))
 FIGURES = ("figure1", "figure2")
 DATA_RATIO = {"base": 1.0, "untrained": 0.0}  # of the orders that have none
-KEYS = ("Data Ratio", "Prune Ratio", "Protocol", "Pruning", "Main effect")
+KEYS = ("Order", "Data Ratio", "Prune Ratio", "Protocol", "Pruning", "Main effect")
 
 
 def refusal(*command, **kwargs):
@@ -155,6 +155,7 @@ def joined(blocks):
 def unique_titles(titles):
     """The titles, in which "p" and "published" are preceded by the title of their column."""
     names = []
+    of_column = ""
     for title in titles:
         if title in ("p", "published"):
             names.append(f"{of_column} {title}")
