@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
 from train import DATASETS, Parser, contents, fail, first_line, read, replacing
 
 COLOURS = {  # of the orders, as tables and figures arrange them; others come after (Okabe and Ito)
@@ -39,6 +40,8 @@ DATA_RATIO_OF = {"base": 1.0, "untrained": 0.0}  # orders that have no data rati
 UNSCORED = ("random", "long", "matched", "untrained", "own")  # first words of orders that know no scores
 OLD_WORDS = {"lot": "random", "none": "untrained"}  # in checkpoints and csv files of earlier versions
 PUBLISHED = Path(__file__).parent / "tests" / "data" / "published_accuracies.csv"
+PUBLISHED_CURVES = PUBLISHED.with_name("published_curves.csv")
+USUAL_CUT = 0.3  # of select.py --order ccs
 WIDTH = 120  # columns of text that a table may take
 
 
@@ -51,6 +54,7 @@ class Run(NamedTuple):
     dataset: str
     model: str
     data: str  # sizes and digest
+    scoring: str  # what chose the coreset: settings of the scoring run, or the digest of own scores or an own subset
     first_training: str  # its settings; "" where there was none
     fine_tuning: str  # its settings
     protocol: str  # of the departures, those that this run can depend on
@@ -69,7 +73,7 @@ class Run(NamedTuple):
     live_nonzero: int
     first_seconds: float  # of the first training, which runs of several prune ratios share
     seconds: float  # of pruning and fine-tuning
-    machine: str  # device and versions
+    machine: str  # device and versions of the last step, and the devices of earlier steps where they were others
 
     @property
     def network(self):
@@ -102,9 +106,11 @@ class Run(NamedTuple):
         return statistics.fmean(tuned[-epochs:])
 
 
-SAME_IN_ALL = ("dataset", "model", "data", "first_training", "fine_tuning")  # what the runs of a report agree in
+NOT_ORIGINAL = ", not the original"
+UNKNOWN = "unknown"  # a fact that a file of an earlier version does not tell
 RESULTS = ("dense", "curve", "classes", "trained", "parameters", "nonzero", "live", "live_nonzero")
 OLD_HEADERS = {"first": "first_training", "tuning": "fine_tuning", "pruning": "method"}
+LATER_FIELDS = {"scoring"}  # that files of earlier versions lack
 
 
 def load_run(path):
@@ -136,7 +142,8 @@ def describe(checkpoint):
     return {
         "dataset": training["dataset"],
         "model": training["model"],
-        "data": f"{training['train_size']} + {training['test_size']} images, digest {training['data']}",
+        "data": data_of(training),
+        "scoring": scoring_of(args, training, order),
         "first_training": "" if order == "untrained" else settings([training]),
         "fine_tuning": settings(tunings),
         "protocol": relevant_protocol(protocol_of(args, tuning), order),
@@ -155,8 +162,17 @@ def describe(checkpoint):
         "live_nonzero": tuning["live"] - tuning["live_zeros"],
         "first_seconds": dense["seconds"],
         "seconds": checkpoint["seconds"] + sum(earlier[step]["seconds"] for step in later[:-1]),
-        "machine": f"{checkpoint['device']}; {versions_of(checkpoint)}",
+        "machine": machine_of(checkpoint),
     }
+
+
+def data_of(training):
+    """The sizes and the digest of a data set, and that it is not the one of its name, where train.py could tell."""
+    text = f"{training['train_size']} + {training['test_size']} images, digest {training['data']}"
+    is_whole = training["train_size"] == DATASETS[training["dataset"]][2]
+    if is_whole and training.get("original") is False:
+        text += NOT_ORIGINAL
+    return text
 
 
 def flags_of(script, steps, args):
@@ -193,8 +209,24 @@ def numbers(values):
     return " ".join(f"{value:.6g}" for value in values)
 
 
-def versions_of(checkpoint):
-    return ", ".join(f"{package} {version}" for package, version in checkpoint["versions"].items())
+def machine_of(checkpoint):
+    """Device and versions of the last step, and the devices of earlier steps where they were others."""
+    versions = ", ".join(f"{package} {version}" for package, version in checkpoint["versions"].items())
+    devices = {history.get("device", checkpoint["device"]) for history in checkpoint["earlier"].values()}
+    others = sorted(devices - {checkpoint["device"]})
+    earlier = f"; earlier steps on {', '.join(others)}" if others else ""
+    return f"{checkpoint['device']}; {versions}{earlier}"
+
+
+def scoring_of(args, training, order):
+    """What chose the coreset: the settings of the scoring run, or a digest of own scores or of an own subset."""
+    if "select" in args and is_scored(order):
+        if "forget" in args:
+            return settings([args["forget"]])
+        return f"scores with digest {args['select'].get('scores', UNKNOWN)}"
+    if order.startswith("own"):
+        return f"indices with digest {training.get('subset') or UNKNOWN}"
+    return ""
 
 
 def order_of(args, training):
@@ -203,12 +235,12 @@ def order_of(args, training):
     share = training.get("share", 1.0)
     subset = training.get("subset", "")
     if "select" in args:
-        order = selected_order(args)
+        order = selected_order(args, training)
         data_ratio = args["select"]["ratio"]
     elif training["epochs"] == 0:
         return "untrained", DATA_RATIO_OF["untrained"]
     elif subset or (share >= 1 and samples < training["train_size"]):
-        order = f"own {subset[:8]}".rstrip()
+        order = f"own {training.get('name', subset[:8])}".rstrip()
         data_ratio = samples / share / training["train_size"]
     elif share < 1:
         return "matched", share
@@ -222,12 +254,19 @@ def order_of(args, training):
     return order, data_ratio
 
 
-def selected_order(args):
-    """The order of a coreset that select.py chose; scores that forget.py did not make are named."""
+def selected_order(args, training):
+    """The order of a coreset that select.py chose, with whose scores: none where forget.py scored the same network."""
     select = args["select"]
-    if "forget" in args:
-        return select["order"]
-    return f"{select['order']} of own {select.get('scores', '')[:8]}".rstrip()
+    order = select["order"]
+    if order == "ccs" and select.get("cut", USUAL_CUT) != USUAL_CUT:
+        order += f" cut {select['cut']:g}"
+    if order == "random":
+        return order
+    if "forget" not in args:
+        return f"{order} of own {select.get('name', select.get('scores', '')[:8])}".rstrip()
+    if args["forget"]["model"] != training["model"]:
+        return f"{order} of {args['forget']['model']}"
+    return order
 
 
 def is_scored(order):
@@ -282,7 +321,12 @@ def schedule_of(prunings, tunings, steps):
 def checked(fields):
     """The Run of {field: value, or its text}; ValueError says which of them cannot be."""
     kinds = Run.__annotations__
-    run = Run(**{name: kinds[name](value) for name, value in fields.items()})
+    values = {name: kinds[name](value) for name, value in fields.items()}
+    for ratio in ("data_ratio", "prune_ratio"):
+        values[ratio] = float(
+            f"{values[ratio]:.9g}"
+        )  # 0.6 and 0.6000000000000001, which steps of 0.1 add up to, are one
+    run = Run(**values)
     for name, value in run._asdict().items():
         require_plausible(name, value)
     for accuracy in run.accuracies:
@@ -329,7 +373,7 @@ def read_csv(path):
         text = contents(path).getvalue().decode()
         header, *lines = csv.reader(text.splitlines(), strict=True)
         fields = [OLD_HEADERS.get(name, name) for name in header]
-        if sorted(fields) != sorted(Run._fields):
+        if set(Run._fields) - set(fields) - LATER_FIELDS or set(fields) - set(Run._fields) or has_twins(fields):
             raise ValueError("its first line does not name the fields of a run")
         if not lines:
             raise ValueError("it has no runs")
@@ -338,10 +382,18 @@ def read_csv(path):
         fail(f"cannot read runs from {path} ({first_line(error)}); it must be a csv of `report.py runs`")
 
 
+def has_twins(words):
+    return len(set(words)) < len(words)
+
+
 def renewed(fields):
-    """The fields of a csv's line with the words of this version."""
+    """The fields of a csv's line with the words of this version, and what an older one did not write."""
     words = [OLD_WORDS.get(word, word) for word in fields["order"].split(" ")]
-    return fields | {"order": " ".join(words), "method": fields["method"] or "magnitude"}
+    renewed = fields | {"order": " ".join(words), "method": fields["method"] or "magnitude"}
+    if "scoring" not in fields:
+        knows_scores = words[0] == "own" or is_scored(renewed["order"] or "own")
+        renewed["scoring"] = UNKNOWN if knows_scores else ""
+    return renewed
 
 
 def write_csv(runs):
@@ -351,34 +403,172 @@ def write_csv(runs):
     return out.getvalue()
 
 
-def load_runs(paths, asked=()):
+def load_runs(paths, asked=None):
     """The Runs of checkpoints and csv files, none twice.
 
-    asked: {field: (value, who asked for it)}. Exits with one line if the files disagree in what all runs of a report
-    have in common, or if two files have one run with different results.
+    asked: {field: (value, who asked for it)}; where it is given, checkpoints must be the runs that their paths name.
+    Exits with one line if the files disagree in what all runs of a report have in common, or if two files have one run
+    with different results.
     """
-    known = dict(asked)
+    known = dict(asked or {})
     seen = {}
+    first_trainings = {}
     for path in paths:
-        runs = read_csv(path) if path.endswith(".csv") else [load_run(path)]
-        for run in runs:
-            require_agreement(run, path, known)
+        is_csv = path.endswith(".csv")
+        for run in read_csv(path) if is_csv else [load_run(path)]:
+            require_agreement(run, path, known, is_asked=bool(asked))
             require_one_result(run, path, seen)
+            if not is_csv:
+                require_one_first_training(run, path, first_trainings)
+            if asked and not is_csv:
+                require_place(run, path)
     runs = [run for run, _ in seen.values()]
     require_few_enough(runs)
     return runs
 
 
-def require_agreement(run, path, known):
-    """Exit with one line if the run differs from earlier ones in what all share; known: as `load_runs` has it."""
-    facts = {field: getattr(run, field) for field in SAME_IN_ALL}
-    facts[f"epochs of the curve, {run.method}"] = len(run.accuracies)
-    for field, value in facts.items():
-        if value == "":  # an untrained network has no first training
+def require_agreement(run, path, known, is_asked):
+    """Exit with one line if the run differs from earlier ones in what all share.
+
+    known: {what: (value, who says so)}, to which the run adds; is_asked: whether make's wishes are among them.
+    """
+    for field, value in shared_facts(run, is_asked).items():
+        if value in ("", UNKNOWN):  # an untrained network has no first training, a random coreset no scoring
             continue
         other, where = known.setdefault(field, (value, path))
         if value != other:
             fail(f"{path} and {where} disagree in {field}: {value}; {other}. Report them apart")
+
+
+def shared_facts(run, is_asked):
+    """{what: a value that all runs of a report must have}.
+
+    A network that was pruned several times may have been fine-tuned longer than others: its method tells that. What
+    make asks for is the same of all.
+    """
+    _, _, recipe = run.fine_tuning.partition(" epochs, ")
+    facts = {
+        "dataset": run.dataset,
+        "model": run.model,
+        "data": run.data,
+        "first_training": run.first_training,
+        "the recipe of fine-tuning": recipe,
+        f"the epochs of the curve, {run.method}": len(run.accuracies),
+        scores_of(run.order): run.scoring,
+    }
+    if has_schedule(run.method) and not is_asked:
+        facts[f"fine_tuning, {run.method}"] = run.fine_tuning
+    else:
+        facts["fine_tuning"] = run.fine_tuning
+    return facts
+
+
+def has_schedule(method):
+    """Whether a pruning method tells that it was done several times."""
+    return "tune " in method or method.endswith("rounds")
+
+
+def scores_of(order):
+    """What an order goes by, in words: runs that share it must share its scores."""
+    _, _, source = order.partition(" of ")
+    if order.startswith("own"):
+        return f"the subset of {order}"
+    return f"scoring of {source}" if source else "scoring"
+
+
+def require_one_first_training(run, path, first_trainings):
+    """Exit with one line if two checkpoints of one network and seed are not of one first training."""
+    key = (*trained_as(run), run.seed)
+    dense, where = first_trainings.setdefault(key, (run.dense, path))
+    if dense != run.dense:
+        fail(
+            f"{path} and {where} say that they are of one network, but it had {run.dense:.2f} and {dense:.2f} % before "
+            f"pruning: make one of them again"
+        )
+
+
+# Every flag of every step that a checkpoint keeps, and where a report tells it. What decides a network stands in the
+# name of its run, or all runs agree in it; what does not, has a reason.
+PLACE_OF_FLAG = {
+    "dataset": "all runs agree",
+    "model": "all runs agree; scores of another network are named: low of lenet",
+    "data": "all runs agree",
+    "train_size": "all runs agree",
+    "test_size": "all runs agree",
+    "original": "all runs agree",
+    "seed": "name of the run: seed; all its steps agree",
+    "epochs": "all runs agree: in scoring, first training and fine-tuning",
+    "batch_size": "all runs agree: in scoring, first training and fine-tuning",
+    "lr": "all runs agree: in scoring, first training and fine-tuning",
+    "precision": "all runs agree: in scoring, first training and fine-tuning; of prune.py it moves no weight",
+    "events": "name: protocol",
+    "positions": "name: protocol",
+    "batchnorm": "name: protocol",
+    "ties": "name: protocol",
+    "mask": "name: protocol",
+    "order": "name: order",
+    "cut": "name: order, where it is not the usual one",
+    "share": "name: order",
+    "name": "name: order",
+    "scores": "all runs of an order agree",
+    "subset": "all runs of an order agree",
+    "ratio": "name: data ratio of select.py, prune ratio of prune.py",
+    "scope": "name: pruning method",
+    "criterion": "name: pruning method",
+    "structure": "name: pruning method",
+    "start": "name: pruning method",
+    "start_seed": "name: pruning method says whether it is another; two results of one run are refused",
+    "start_weights": "two results of one run are refused",
+    "device": "moves bits alone, and is told below a table",
+    "threads": "moves bits alone, and is told below a table",
+    "samples": "follows from subset and share",
+    "parameters": "counted by the step",
+    "weights": "counted by the step",
+    "zeros": "counted by the step",
+    "live": "counted by the step",
+    "live_zeros": "counted by the step",
+}
+
+METHOD_IN_PATH = {  # what follows pRATIO- in a path of make: the pruning method
+    "": "magnitude",
+    "live": "live",
+    "global": "global",
+    "random": "random",
+    "channels": "channels",
+    "rewound": "start initial",
+    "reinitialised": "start initial of another seed",
+    "5x": "5 rounds",
+}
+
+
+def require_place(run, path):
+    """Exit with one line if the run is not the one that its path names, PROTOCOL/DATASET/MODEL/seedK/SET/pRATIO."""
+    protocol, dataset, model, seed, data, pruning = ("", "", "", "", "", "", *Path(path).parts[:-1])[-6:]
+    order, _, data_ratio = data.partition("-")
+    prune_ratio, _, method = pruning.removeprefix("p").partition("-")
+    named = {
+        "protocol": relevant_protocol(protocol, run.order),
+        "data set": dataset,
+        "network": model,
+        "seed": seed,
+        "order": "base" if order == "full" else order,
+        "data ratio": data_ratio or f"{run.data_ratio:g}",
+        "prune ratio": prune_ratio,
+        "pruning method": METHOD_IN_PATH.get(method, method),
+    }
+    held = {
+        "protocol": run.protocol,
+        "data set": run.dataset,
+        "network": run.model,
+        "seed": f"seed{run.seed}",
+        "order": run.order,
+        "data ratio": f"{run.data_ratio:g}",
+        "prune ratio": f"{run.prune_ratio:g}",
+        "pruning method": run.method,
+    }
+    for what, value in held.items():
+        if value != named[what]:
+            fail(f"{path} is another run than its path says: its {what} is {value}; delete it, and make it again")
 
 
 def require_one_result(run, path, seen):
@@ -552,6 +742,10 @@ def has_row_for(run, own):
 # ----------------------------------------------------------------------------------------------------- statistics
 
 
+FEWEST_DF = 3  # with fewer degrees of freedom, in networks, an interval says nothing
+FEWEST_PAIRS = 3  # likewise, of an interval from the pairs alone
+
+
 class Noise(NamedTuple):
     """The standard deviation of one result in a table, in percentage points, and its degrees of freedom."""
 
@@ -559,9 +753,13 @@ class Noise(NamedTuple):
     df: int
 
     def half_width(self, variance):
-        """Half of the 95 % interval of an estimate whose variance is that many sigma^2; None if sigma is not known."""
-        if self.df == 0:
+        """Half of the 95 % interval of an estimate whose variance is that many sigma^2; None if too little is known."""
+        if self.df < FEWEST_DF:
             return None
+        return self.reach(variance)
+
+    def reach(self, variance):
+        """As `half_width`, whatever the degrees of freedom."""
         return t_quantile(self.df) * self.sigma * math.sqrt(variance)
 
     def p_value(self, mean, half_width):
@@ -724,10 +922,10 @@ def paired_runs(experiment, order, reference, rows):
 
 
 def paired_half_width(values):
-    """Half of the 95 % interval of the mean by the t test of these values alone; None of a single one."""
-    if len(values) == 1:
+    """Half of the 95 % interval of the mean by the t test of these values alone; None of fewer than three."""
+    if len(values) < FEWEST_PAIRS:
         return None
-    return Noise(statistics.stdev(values), len(values) - 1).half_width(1 / len(values))
+    return Noise(statistics.stdev(values), len(values) - 1).reach(1 / len(values))
 
 
 def holm(p_values):
@@ -746,23 +944,34 @@ def holm(p_values):
 def published_accuracies(run):
     """The authors' accuracies after fine-tuning for this data set and network: {(order, data, prune ratio): %}.
 
-    Unlike ours, theirs has a baseline of its own for every data ratio. {} where the run is another experiment: other
-    numbers of images or of epochs.
+    Unlike ours, theirs has a baseline of its own for every data ratio.
     """
-    train_size = DATASETS[run.dataset][2]
-    ten = "10 epochs,"
-    trained_as_theirs = run.first_training.startswith(ten) and run.fine_tuning.startswith(ten)
-    if not run.data.startswith(f"{train_size} + ") or not trained_as_theirs:
-        return {}
     accuracies = {}
-    with open(PUBLISHED, newline="") as file:
-        for row in csv.DictReader(file):
-            if (row["dataset"], row["model"].lower()) == (run.dataset, run.model):
-                data_ratio = float(row["data_ratio"])
-                prune_ratio = float(row["prune_ratio"])
-                for order in ("base", "low", "high"):
-                    accuracies[order, data_ratio, prune_ratio] = float(row[f"{order}_finetuned"])
+    for row in published_rows(PUBLISHED, run):
+        for order in ("base", "low", "high"):
+            accuracies[order, float(row["data_ratio"]), float(row["prune_ratio"])] = float(row[f"{order}_finetuned"])
     return accuracies
+
+
+def published_curves(run):
+    """The authors' accuracies after each epoch of fine-tuning: {(order, data, prune ratio): [%]}."""
+    curves = {}
+    for row in published_rows(PUBLISHED_CURVES, run):
+        cell = row["order"], float(row["data_ratio"]), float(row["prune_ratio"])
+        curves[cell] = [float(row[f"epoch{epoch}"]) for epoch in range(1, 11)]
+    return curves
+
+
+def published_rows(path, run):
+    """The rows [{column: text}] on the run's data set and network; [] where it is another experiment than theirs."""
+    train_size = DATASETS[run.dataset][2]
+    trained_as_theirs = run.first_training.startswith("10 epochs,") and run.fine_tuning.startswith("10 epochs,")
+    same_data = run.data.startswith(f"{train_size} + ") and not run.data.endswith(NOT_ORIGINAL)
+    if not same_data or not trained_as_theirs:
+        return []
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [row for row in rows if row["dataset"] == run.dataset and row["model"].lower() == run.model]
 
 
 def title(*orders):
@@ -876,12 +1085,15 @@ def mean_row(experiments, experiment, orders, noises, published):
 def estimate_texts(estimate, count_seeds):
     """The estimate, its p-value and the published value as a table prints them, "-" for what there is not."""
     text = f"{estimate.mean:+.2f}" if estimate.is_difference else f"{estimate.mean:.2f}"
+    seeds = len(estimate.values)
     if estimate.half_width is not None:
         text += f" ± {estimate.half_width:.2f}"
+    elif estimate.is_difference and 1 < seeds < FEWEST_PAIRS:
+        return f"{text} ({seeds} seeds: {', '.join(f'{value:+.1f}' for value in estimate.values)})", "-", "-"
     if estimate.p is not None and estimate.p <= 0.05:
         text += " *"
     if count_seeds:
-        text += f" ({len(estimate.values)})"
+        text += f" ({seeds})"
     return text, p_text(estimate), published_text(estimate)
 
 
@@ -1015,9 +1227,9 @@ def statistics_notes(estimates, noises):
     """What the signs in a table of these Estimates mean, a line each."""
     lines = ["Test accuracy in %, differences in percentage points, paired by seed; (n): of n seeds."]
     tests = sum(estimate.p is not None for estimate in estimates)
-    known = {method: noise for method, noise in noises.items() if noise.run.df > 0}
+    known = {method: noise for method, noise in noises.items() if noise.run.df >= FEWEST_DF}
     if not known:
-        return lines + ["A pooled interval takes two seeds of two networks."]
+        return lines + [f"An interval takes more seeds: {FEWEST_DF} degrees of freedom, in networks."]
     lines += [
         "±: half of the 95 % interval, given this split of the data and this recipe.",
         "Noise is pooled over a pruning method's cells with two seeds: accuracy = cell + seed + residual, sigma below.",
@@ -1036,23 +1248,29 @@ def statistics_notes(estimates, noises):
 def made_from(runs, experiments):
     """What a report was made from, a line each."""
     first_training = next((run.first_training for run in runs if run.first_training), "none")
+    tunings = dict.fromkeys(run.fine_tuning for run in runs)
     protocols = dict.fromkeys(experiment.protocol for experiment in experiments)
     methods = dict.fromkeys(experiment.method for experiment in experiments)
     seeds = sorted({run.seed for run in runs})
     lines = [
         f"{runs[0].model} on {runs[0].dataset}: {runs[0].data}.",
-        f"First training: {first_training}. Fine-tuning: {runs[0].fine_tuning}.",
+        f"First training: {first_training}. Fine-tuning: {'; '.join(tunings)}.",
         f"Protocol: {', '.join(protocols)}. Seeds: {' '.join(map(str, seeds))}.",
     ]
     if list(methods) != ["magnitude"] and len(methods) == 1:
         lines.append(f"Pruning: {', '.join(methods)}.")
-    for machine, count in Counter(run.machine for run in runs).items():
-        lines.append(f"{count} run{'s' * (count > 1)} made on {machine}.")
+    lines += machines_of(runs)
     lines.append(f"Their steps took {duration(seconds_of(runs))}, one after the other.")
     missing = set().union(*(experiment.missing() for experiment in experiments))
     if missing:
         lines.append(f"Missing runs: {len(missing)} (make -n names them).")
     return lines
+
+
+def machines_of(runs):
+    """How many runs were made on which machine, a line each."""
+    counts = Counter(run.machine for run in runs)
+    return [f"{count} run{'s' * (count > 1)} made on {machine}." for machine, count in counts.items()]
 
 
 def seconds_of(runs):
@@ -1139,13 +1357,20 @@ def colours_of(orders):
     return {order: COLOURS.get(order) or next(spare) for order in orders}
 
 
-def only_experiment(runs):
-    """The one Experiment that a figure shows; exits with one line if there are several."""
+def experiments_to_draw(runs):
+    """The Experiments of a figure, one for each protocol; exits with one line if pruning methods are mixed."""
     experiments = experiments_of(runs)
-    if len(experiments) > 1:
-        names = ", ".join(f"{experiment.protocol} {experiment.method}" for experiment in experiments)
-        fail(f"a figure shows one protocol and one pruning method, and these files have {names}")
-    return experiments[0]
+    methods = dict.fromkeys(experiment.method for experiment in experiments)
+    if len(methods) > 1:
+        fail(f"a figure shows one pruning method, and these files have {', '.join(methods)}")
+    return experiments
+
+
+def orders_to_draw(experiments):
+    """The orders of a figure: controls have figures of their own, where there is anything else to show."""
+    orders = in_order(itertools.chain(*(experiment.orders for experiment in experiments)))
+    chosen = [order for order in orders if order not in CONTROLS]
+    return chosen if set(chosen) - {"base"} else orders
 
 
 def panels(rows, columns):
@@ -1154,140 +1379,186 @@ def panels(rows, columns):
     return pyplot().subplots(rows, columns, sharex=True, sharey=True, figsize=size, layout="constrained", squeeze=False)
 
 
-def finish(figure, axes, headline, notes, across, colours):
-    """Write a figure's title, axis labels and legend; notes: lines below the title."""
-    figure.suptitle("\n".join([headline, *notes]), fontsize=8)
+def finish(figure, axes, title_lines, across, legend):
+    """Write a figure's title, axis labels and legend; legend: {name: look of its line}."""
+    figure.suptitle("\n".join(title_lines), fontsize=8)
     for axis in axes[:, 0]:
         axis.set_ylabel("test accuracy (%)")
     for axis in axes[-1]:
         axis.set_xlabel(across)
-    lines = [pyplot().Line2D([], [], color=colour, lw=3, label=order) for order, colour in colours.items()]
+    lines = [pyplot().Line2D([], [], label=name, **look) for name, look in legend.items()]
     per_row = 2 + 2 * min(axes.shape[1], 2)
     legend_rows = math.ceil(len(lines) / per_row)
     figure.legend(handles=lines, loc="outside lower center", ncols=math.ceil(len(lines) / legend_rows))
 
 
-def headline_of(experiment, runs):
-    """What a figure shows, in a line."""
-    words = [f"{runs[0].model} on {runs[0].dataset}", f"protocol {experiment.protocol}"]
-    if experiment.method != "magnitude":
-        words.append(experiment.method)
-    seeds = experiment.seeds
+def legend_of(colours):
+    return {order: {"color": colour, "lw": 3} for order, colour in colours.items()}
+
+
+def subject(experiments, runs):
+    """What a figure is of, in a line."""
+    words = [f"{runs[0].model} on {runs[0].dataset}"]
+    if experiments[0].method != "magnitude":
+        words.append(experiments[0].method)
+    seeds = sorted({run.seed for run in runs})
     words.append(f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}")
     return ", ".join(words)
 
 
-def ratios_title(data_ratio, prune_ratio):
-    return f"{100 * data_ratio:g} % of the data, {100 * prune_ratio:g} % pruned"
+def protocol_in_words(protocol):
+    return {"paper": "by the text", "released": "as released"}.get(protocol, protocol)
+
+
+def standing(experiment, measure, noise=None):
+    """Where low and high networks stand to the baseline in all cells: below, above or level with; None without them.
+
+    Level is what an interval that holds 0 cannot tell. measure: of a Run, in %; noise: as in `difference`.
+    """
+    sides = set()
+    for order in ("low", "high"):
+        estimate = difference(experiment, order, "base", experiment.rows, noise, measure)
+        if estimate is None or estimate.half_width is None:
+            return None
+        if abs(estimate.mean) <= estimate.half_width:
+            sides.add("level with")
+        else:
+            sides.add("above" if estimate.mean > 0 else "below")
+    return sides.pop() if len(sides) == 1 else "level with"
 
 
 def figure1(runs, out):
-    """Paper, figure 1: test accuracy over fine-tuning, a line per order, a panel per cell."""
-    experiment = only_experiment(runs)
-    colours = colours_of(experiment.orders)
-    figure, axes = panels(len(experiment.data_ratios), len(experiment.prune_ratios))
-    for axis, ratios in zip(axes.flat, experiment.rows, strict=True):
-        axis.set_title(ratios_title(*ratios), fontsize=8)
-        for order, colour in colours.items():
-            draw_curve(axis, experiment, order, ratios, colour)
-    fit_axis_to_trained(axes[0, 0], experiment)
-    notes = curve_notes(experiment)
-    finish(figure, axes, headline_of(experiment, runs), notes, "epoch of fine-tuning", colours)
+    """Paper, figure 1: test accuracy over fine-tuning, a line per order, a panel per cell, protocol under protocol."""
+    experiments = experiments_to_draw(runs)
+    colours = colours_of(orders_to_draw(experiments))
+    noise = noises_of(runs)[experiments[0].method]
+    rows = [(experiment, data_ratio) for experiment in experiments for data_ratio in experiment.data_ratios]
+    prune_ratios = sorted(set(itertools.chain(*(experiment.prune_ratios for experiment in experiments))))
+    figure, axes = panels(len(rows), len(prune_ratios))
+    legend = legend_of(colours)
+    for (experiment, data_ratio), row in zip(rows, axes, strict=True):
+        for prune_ratio, axis in zip(prune_ratios, row, strict=True):
+            axis.set_title(panel_title(experiments, experiment, data_ratio, prune_ratio), fontsize=8)
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            for order, colour in colours.items():
+                draw_curve(axis, experiment, order, (data_ratio, prune_ratio), colour)
+                if draw_published_curve(axis, experiment, order, (data_ratio, prune_ratio), colour):
+                    legend["published"] = {"color": "#444444", "ls": ":", "lw": 1.2}
+    sentences = []
+    for experiment in experiments:
+        side = standing(experiment, Run.end, noise)
+        if side:
+            sentences.append(f"{protocol_in_words(experiment.protocol)}, coreset networks end {side} the baseline")
+    headline = sentence("; ".join(sentences))
+    finish(figure, axes, [*headline, subject(experiments, runs), *curve_notes(runs)], "epoch of fine-tuning", legend)
     save_figure(figure, out)
 
 
-def tuning_curves(experiment, order, ratios):
-    """Test accuracy after each epoch of fine-tuning, %: float64 [seeds, epochs]."""
-    return np.array([run.accuracies[1:] for run in experiment.at(order, *ratios).values()])
+def sentence(text):
+    """[The text as a sentence], or [] of nothing."""
+    return [f"{text[0].upper()}{text[1:]}."] if text else []
+
+
+def panel_title(experiments, experiment, data_ratio, prune_ratio=None):
+    """What a panel is of; the protocol only where the figure has several."""
+    words = []
+    if len(experiments) > 1:
+        words.append(protocol_in_words(experiment.protocol))
+    words.append(f"{100 * data_ratio:g} % of the data")
+    if prune_ratio is not None:
+        words.append(f"{100 * prune_ratio:g} % pruned")
+    return ", ".join(words)
 
 
 def draw_curve(axis, experiment, order, ratios, colour):
     """The mean of the seeds as a line, their range as a band; dashed where seeds are missing."""
-    curves = tuning_curves(experiment, order, ratios)
+    curves = np.array([run.accuracies[1:] for run in experiment.at(order, *ratios).values()])  # [seeds, epochs]
     if not curves.size:
         return
     epochs = range(1, curves.shape[1] + 1)
-    style = "-" if len(curves) == len(experiment.seeds) else "--"
+    look = {"color": colour, "lw": 1.2, "ls": "-" if len(curves) == len(experiment.seeds) else "--"}
+    if len(epochs) == 1:
+        look |= {"marker": "o", "ms": 4}
+        axis.set_xlim(0, 2)
     data_ratio, prune_ratio = ratios
-    name = f"line-{order}-{data_ratio:g}-{prune_ratio:g}"
-    axis.plot(epochs, curves.mean(0), color=colour, ls=style, lw=1.2, gid=name)
+    axis.plot(epochs, curves.mean(0), gid=f"line-{experiment.protocol}-{order}-{data_ratio:g}-{prune_ratio:g}", **look)
     axis.fill_between(epochs, curves.min(0), curves.max(0), color=colour, alpha=0.15, lw=0)
 
 
-def fit_axis_to_trained(axis, experiment):
-    """Let the accuracy axis span all curves but those of untrained networks, which would stretch it."""
-    shown = []
-    for order, ratios in itertools.product(experiment.orders, experiment.rows):
-        if order != "untrained":
-            shown += tuning_curves(experiment, order, ratios).flat
-    if shown:
-        margin = 0.05 * (max(shown) - min(shown)) or 0.5
-        axis.set_ylim(min(shown) - margin, max(shown) + margin)
+def draw_published_curve(axis, experiment, order, ratios, colour):
+    """What the authors' log has of this cell, dotted, beside ours as released; returns whether there is any."""
+    runs = list(experiment.at(order, *ratios).values())
+    if experiment.protocol != "released" or not runs:
+        return False
+    curve = published_curves(runs[0]).get((order, *ratios))
+    if curve is None:
+        return False
+    axis.plot(range(1, len(curve) + 1), curve, color=colour, lw=1.2, ls=":")
+    return True
 
 
-def curve_notes(experiment):
+def curve_notes(runs):
     """What the signs in figure 1 mean, a line each."""
-    notes = []
-    if len(experiment.seeds) > 1:
-        notes.append("mean and range of the seeds")
-    counts = {len(runs) for runs in experiment.runs.values()}
-    if min(counts) < len(experiment.seeds):
-        notes.append("dashed: of fewer seeds")
-    if "untrained" in experiment.orders and len(experiment.orders) > 1:
-        notes.append("the axis is not stretched for untrained")
-    return notes
+    if len({run.seed for run in runs}) == 1:
+        return []
+    return ["line and band: mean and range of the seeds; dashed where seeds are missing"]
 
 
 def figure2(runs, out):
-    """Paper, figure 2: test accuracy before and after pruning, bars per order, a panel per data ratio."""
-    experiment = only_experiment(runs)
-    orders = [order for order in experiment.orders if order != "untrained"] or experiment.orders
-    colours = colours_of(orders)
-    figure, axes = panels(1, len(experiment.data_ratios))
-    for axis, data_ratio in zip(axes.flat, experiment.data_ratios, strict=True):
-        axis.set_title(f"{100 * data_ratio:g} % of the data", fontsize=8)
-        axis.set_xticks(range(len(experiment.prune_ratios)), [f"{100 * p:g}" for p in experiment.prune_ratios])
-        for position, prune_ratio in enumerate(experiment.prune_ratios):
-            draw_bars(axis, experiment, (data_ratio, prune_ratio), position, colours)
-    counts = [len(found) for (order, *_), found in experiment.runs.items() if order in orders]
-    notes = ["outline: before pruning, filled: after", *deviation_notes(counts)]
-    finish(figure, axes, headline_of(experiment, runs), notes, "pruned weights (%)", colours)
+    """Paper, figure 2: accuracy before and after pruning, bars per order, a panel per data ratio and protocol."""
+    experiments = experiments_to_draw(runs)
+    colours = colours_of(orders_to_draw(experiments))
+    data_ratios = sorted(set(itertools.chain(*(experiment.data_ratios for experiment in experiments))))
+    prune_ratios = sorted(set(itertools.chain(*(experiment.prune_ratios for experiment in experiments))))
+    figure, axes = panels(len(experiments), len(data_ratios))
+    sentences = []
+    for experiment, row in zip(experiments, axes, strict=True):
+        for data_ratio, axis in zip(data_ratios, row, strict=True):
+            axis.set_title(panel_title(experiments, experiment, data_ratio), fontsize=8)
+            axis.set_xticks(range(len(prune_ratios)), [f"{100 * p:g}" for p in prune_ratios])
+            for position, prune_ratio in enumerate(prune_ratios):
+                draw_bars(axis, experiment, (data_ratio, prune_ratio), position, colours)
+        before = standing(experiment, lambda run: run.dense)
+        after = standing(experiment, lambda run: run.pruned)
+        if before and after:
+            name = protocol_in_words(experiment.protocol)
+            sentences += sentence(
+                f"{name}, coreset networks are {before} the baseline before pruning, {after} it after"
+            )
+    notes = ["outline: before pruning, filled: right after it"]
+    if len({run.seed for run in runs}) > 1:
+        notes.append("error bars: one standard deviation over the seeds")
+    finish(figure, axes, [*sentences, subject(experiments, runs), *notes], "pruned weights (%)", legend_of(colours))
     save_figure(figure, out)
 
 
 def draw_bars(axis, experiment, ratios, position, colours):
     """At one prune ratio, the accuracy of every order before pruning (outline) and after (filled), side by side."""
-    width = 0.8 / len(colours)
-    data_ratio, prune_ratio = ratios
-    for i, (order, colour) in enumerate(colours.items()):
-        found = list(experiment.at(order, *ratios).values())
-        if not found:
-            continue
-        x = position + width * (i - (len(colours) - 1) / 2)
-        for state, accuracies, fill in (
-            ("before", [run.dense for run in found], "none"),
-            ("after", [run.pruned for run in found], colour),
-        ):
-            bars = axis.bar(
-                x,
-                statistics.fmean(accuracies),
-                0.85 * width,
-                yerr=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-                error_kw={"lw": 0.9, "ecolor": "#888888"},
-                lw=0.8,
-                edgecolor=colour,
-                facecolor=fill,
-            )
-            bars[0].set_gid(f"bar-{state}-{order}-{data_ratio:g}-{prune_ratio:g}")
+    found = {order: list(experiment.at(order, *ratios).values()) for order in colours}
+    orders = [order for order, runs in found.items() if runs]
+    width = 0.8 / max(1, len(orders))
+    for i, order in enumerate(orders):
+        x = position + width * (i - (len(orders) - 1) / 2)
+        name = f"{experiment.protocol}-{order}-{ratios[0]:g}-{ratios[1]:g}"
+        before = draw_bar(axis, x, width, [run.dense for run in found[order]], colours[order], "none")
+        before.set_gid(f"bar-before-{name}")
+        after = draw_bar(axis, x, width, [run.pruned for run in found[order]], colours[order], colours[order])
+        after.set_gid(f"bar-after-{name}")
 
 
-def deviation_notes(counts):
-    """What error bars are, a line, if there are any; counts: the seeds that each bar or point is of."""
-    several = [count for count in counts if count > 1]
-    if not several:
-        return []
-    numbers = each_once([min(several), max(several)]).replace(" ", " to ")
-    return [f"error bars: one standard deviation over {numbers} seeds"]
+def draw_bar(axis, x, width, accuracies, edge, fill):
+    """A bar of the mean accuracy, with one standard deviation where there are several."""
+    bars = axis.bar(
+        x,
+        statistics.fmean(accuracies),
+        0.85 * width,
+        yerr=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        error_kw={"lw": 0.9, "ecolor": "#888888"},
+        lw=0.8,
+        edgecolor=edge,
+        facecolor=fill,
+    )
+    return bars[0]
 
 
 # --------------------------------------------------------------------------------------------------- command line
@@ -1315,23 +1586,30 @@ def print_or_write(text, path):
         fail(f"cannot print ({first_line(error)})")
 
 
+COMMANDS = """
+commands, each with an example:
+  table     Table 1, or a table of several protocols or pruning methods
+            python report.py table runs/paper/MNIST/lenet/seed*/*/p*/finetuned.pt
+  runs      a csv line for each run, which the other commands read in the place of checkpoints
+            python report.py runs runs/*/MNIST/lenet/seed*/*/p*/finetuned.pt --out lenet.csv
+  figure1   test accuracy over fine-tuning, a panel per cell; several protocols stand one under the other
+            python report.py figure1 lenet.csv --out figure1.svg
+  figure2   test accuracy before and right after pruning
+            python report.py figure2 lenet.csv --out figure2.svg
+"""
+
+
 def main():
-    parser = Parser(__doc__)
-    commands = {
-        "table": "Table 1, or a table of several protocols or pruning methods",
-        "runs": "a csv line for each run",
-        "figure1": "accuracy over fine-tuning",
-        "figure2": "accuracy before and after pruning",
-    }
-    parser.add_argument("command", choices=commands, help="; ".join(f"{k}: {v}" for k, v in commands.items()))
+    parser = Parser(__doc__, epilog=COMMANDS)
+    figures = {"figure1": figure1, "figure2": figure2}
+    parser.add_argument("command", choices=["table", "runs", *figures], help="what to make, see below")
     parser.add_argument("inputs", nargs="+", metavar="IN", help="finetuned.pt files, or csv files of `report.py runs`")
     styles = ["text", "markdown", "latex"]
     parser.add_argument("--format", choices=styles, default="text", help="of table (default: %(default)s)")
-    insist = "insist on these training flags, with --tune-epochs N where fine-tuning has others"
+    insist = "insist on these training flags, with --tune-epochs N where fine-tuning has others, and on what paths say"
     parser.add_argument("--asked", metavar="FLAGS", type=asked, default={}, help=insist)
     parser.add_argument("--out", metavar="FILE", help="the file to write; figures need one (default: print)")
     args = parser.start("out")
-    figures = {"figure1": figure1, "figure2": figure2}
     if args.command in figures and not args.out:
         parser.error("argument --out: a figure needs a file")
 

@@ -17,32 +17,32 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from claims import MARGIN, claims, hard_classes, of_its_sign
+
 from report import (
     Estimate,
     Run,
     colours_of,
-    deviation_notes,
     difference,
     experiments_of,
+    experiments_to_draw,
     finish,
-    headline_of,
     in_order,
+    legend_of,
     load_runs,
     made_from,
     noises_of,
-    only_experiment,
     paired_half_width,
+    panel_title,
     panels,
     print_or_write,
-    ratios_title,
     render,
     row_start,
     save_figure,
+    subject,
     title,
 )
-from train import Parser
-
-MARGIN = {"MNIST": 0.2, "CIFAR10": 1.0, "CIFAR100": 1.0}  # points; an interval inside of it is called equivalence
+from train import Parser, fail
 
 # --------------------------------------------------------------------------------------------------- main effects
 
@@ -57,7 +57,8 @@ EFFECTS = (  # order, reference
 )
 
 EFFECT_NOTES = (
-    "Main effects are averaged within a seed, and their unit is the network.",
+    "Main effects are averaged within a seed, and their unit is the network; seeds alone: ± is of their paired t test.",
+    "Of its sign: how many of the seeds have the sign of all cells' effect.",
     "Last three epochs: of the mean accuracy after them, or after all where there are fewer.",
     "Sign flips: p of that test, uncorrected.",
     "Before, after pruning: not fine-tuned; ± is of the paired t test of these seeds alone, since noise differs there.",
@@ -87,6 +88,7 @@ def effect_row(experiment, order, reference, noise, late_noise):
     if whole is None:
         return None
     row = {"Main effect": title(order, reference), "All cells": whole}
+    row["Seeds alone"] = difference(experiment, order, reference, experiment.rows)
     if len(experiment.data_ratios) > 1:
         for data_ratio in experiment.data_ratios:
             cells = [ratios for ratios in experiment.rows if ratios[0] == data_ratio]
@@ -95,7 +97,7 @@ def effect_row(experiment, order, reference, noise, late_noise):
     row["Before pruning"] = difference(experiment, order, reference, experiment.rows, measure=before_pruning)
     row["After pruning"] = difference(experiment, order, reference, experiment.rows, measure=after_pruning)
     row["Networks"] = str(whole.networks)
-    row["Seeds"] = str(len(whole.values))
+    row["Of its sign"] = f"{of_its_sign(whole.values)}/{len(whole.values)}"
     row["Sign flips"] = f"{sign_flip_p(whole.values):.3f}" if len(whole.values) >= 6 else None
     return row
 
@@ -262,18 +264,6 @@ def costs_of(runs):
     }
 
 
-def hard_classes(experiment):
-    """The fifth of the classes that the baseline is worst in before pruning: int64 [C / 5]; [] if it is not known."""
-    accuracies = []
-    for cell, runs in experiment.runs.items():
-        if cell[0] == "base":
-            accuracies += [run.by_class[0] for run in runs.values() if run.classes]
-    if not accuracies:
-        return np.array([], dtype=np.int64)
-    worst_first = np.argsort(np.mean(accuracies, 0), kind="stable")
-    return worst_first[: len(worst_first) // 5]
-
-
 def accuracy_in(classes, runs):
     """{title: mean accuracy in these classes before pruning, after it and at the end, as text, or None}."""
     titles = ("hard before", "hard pruned", "hard at end")
@@ -294,24 +284,25 @@ def costs(runs, style):
 
 def tradeoff(runs, out):
     """Write a figure of test accuracy against the samples trained on, a point per order, a panel per cell."""
-    experiment = only_experiment(runs)
+    experiments = experiments_to_draw(runs)
+    if len(experiments) > 1:
+        fail("this figure shows one protocol; give the files of one")
+    experiment = experiments[0]
     colours = colours_of(experiment.orders)
     figure, axes = panels(len(experiment.data_ratios), len(experiment.prune_ratios))
-    counts = []
     for axis, ratios in zip(axes.flat, experiment.rows, strict=True):
-        axis.set_title(ratios_title(*ratios), fontsize=8)
+        axis.set_title(panel_title(experiments, experiment, *ratios), fontsize=8)
         for order, x in places_by_cost(experiment, ratios).items():
             ends = [run.end() for run in experiment.at(order, *ratios).values()]
             error = statistics.stdev(ends) if len(ends) > 1 else None
             point = axis.errorbar(x, statistics.fmean(ends), error, color=colours[order], fmt="o", ms=4, lw=0.9)
             point[0].set_gid(f"point-{order}-{ratios[0]:g}-{ratios[1]:g}")
-            counts.append(len(ends))
     notes = [
         "samples: images times epochs of all trainings, and of the scoring run where the order needs one",
-        "orders of one cost stand side by side around it",
-        *deviation_notes(counts),
+        "orders of one cost stand side by side around it; error bars: one standard deviation over the seeds",
     ]
-    finish(figure, axes, headline_of(experiment, runs), notes, "samples trained on (millions)", colours)
+    across = "samples trained on (millions)"
+    finish(figure, axes, [subject(experiments, runs), *notes], across, legend_of(colours))
     save_figure(figure, out)
 
 
@@ -339,6 +330,7 @@ def main():
     commands = {
         "effects": "main effects, and pruning methods against each other",
         "costs": "what networks cost, and how hard classes fare",
+        "claims": "the paper's claims, judged by one rule on these runs",
         "tradeoff": "a figure: accuracy against the samples trained on",
     }
     parser.add_argument("command", choices=commands, help="; ".join(f"{k}: {v}" for k, v in commands.items()))
@@ -350,6 +342,9 @@ def main():
     if args.command == "tradeoff" and not args.out:
         parser.error("argument --out: a figure needs a file")
 
+    if args.command == "claims":
+        print_or_write(claims(args.inputs, args.format), args.out)
+        return
     runs = load_runs(args.inputs)
     if args.command == "tradeoff":
         tradeoff(runs, args.out)
