@@ -1,5 +1,6 @@
 """CREST: each of its parts against something that is not computed the same way, and the command line."""
 
+import copy
 import itertools
 import math
 from types import SimpleNamespace
@@ -157,7 +158,7 @@ def test_curvature_is_that_of_the_exact_hessian(digits):
 
 
 def gradient_of(net, data, samples, weights):
-    """Of the weighted mean loss in eval mode, float32 [D]."""
+    """Of the weighted mean loss, float32 [D]."""
     losses = F.cross_entropy(
         net(train.pixels(data.train_images[samples])), data.train_labels[samples], reduction="none"
     )
@@ -174,13 +175,28 @@ def test_a_coreset_has_the_gradient_of_its_random_set(trained, lenet, digits):
     chooser, draw, ours, theirs = crest.Chooser(digits, args, steps=10), np.random.default_rng(0), [], []
     for _ in range(10):
         random_set = chooser.random_set()
-        chosen, distances = crest.facility_location(chooser.look(net, random_set)[1], 64)
+        chosen, distances = crest.facility_location(chooser.look(net, [random_set])[1], 64)
         weights = crest.Coreset(random_set, random_set[chosen], distances).weights(64)
         batch = random_set[torch.from_numpy(draw.choice(len(random_set), 64, replace=False))]
         whole = gradient_of(net, digits, random_set, torch.ones(len(random_set)))
         ours.append((gradient_of(net, digits, random_set[chosen], weights) - whole).norm() / whole.norm())
         theirs.append((gradient_of(net, digits, batch, torch.ones(64)) - whole).norm() / whole.norm())
     assert sum(ours) < sum(theirs) / 2, (ours, theirs)
+
+
+def test_choosing_sees_the_network_as_in_a_step_and_moves_nothing(cifar):
+    data, net = train.load("CIFAR100", cifar), train.build("resnet18", "CIFAR100", 0)
+    before = copy.deepcopy(net.state_dict())
+    random_sets = torch.arange(120).split(60)
+    found = crest.answers(net, data, random_sets, "fp32")
+    coreset = crest.Coreset(random_sets[0], random_sets[0][:20], torch.rand(60, 20))
+    gradient, *_ = crest.curvature(net, data, coreset, np.random.default_rng(0))
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    net.train()
+    expected = torch.cat([net(train.pixels(data.train_images[random_set])) for random_set in random_sets])
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient, gradient_of(net, data, coreset.samples, coreset.weights(20)))
+    assert not torch.equal(before["bn1.running_mean"], net.bn1.running_mean)
 
 
 # ------------------------------------------------------------------------------------------------- the whole script
