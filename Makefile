@@ -9,171 +9,240 @@
 #
 # ORDER is low, high, random, el2n or ccs. Controls in its place know no scores: long-RATIO trains on a random
 # coreset for as many steps as the baseline; matched-RATIO, without a subset.npy, on all data for as many steps as a
-# coreset of that ratio; and none (without -RATIO) keeps the initial weights.
+# coreset of that ratio; and untrained (without -RATIO) keeps the initial weights.
 #
-# A prune RATIO may be followed by the way of pruning: p0.8-live, p0.8-global, p0.8-random, p0.8-channels; p0.8-rewound
+# A prune RATIO may be followed by the pruning method: p0.8-live, p0.8-global, p0.8-random, p0.8-channels; p0.8-rewound
 # and p0.8-reinitialised give the mask to the initial weights of this seed and of seed 100K; p0.8-5x prunes and
 # fine-tunes in five rounds of a fifth of the epochs.
 
+#
+# What exists is done: a file is made where it is missing, never because another one is newer. So a copy or a clone goes
+# on where the original stopped. To make a file again, delete it.
+
 # ------------------------------------------------------------------------------------------------- the knobs
+# The line above a knob is its line in `make help`.
 
+## paper, released, or departures such as frozen+regrown
 PROTOCOL     = paper
+## those of make ablation
+PROTOCOLS    = paper $(DEPARTURES) released
+## MNIST, CIFAR10 or CIFAR100
 DATASET      = MNIST
+## fcnet, lenet, or one of torchvision's: resnet18, ...
 MODEL        = fcnet
+## sizes of the coresets, as shares of the training set
 DATA_RATIOS  = 0.1 0.2 0.3
+## shares pruned; or 0.8-global, -live, -channels, ...
 PRUNE_RATIOS = 0.4 0.6 0.8
+## or random el2n ccs long matched untrained
 ORDERS       = low high
+## whole numbers; from two on there are intervals
 SEEDS        = 0
+## of the first training
 EPOCHS       = 10
-DATA         = data
-FORMAT       = text
-
-# More flags for every step that trains, such as FLAGS="--lr 3e-4". The path of a result does not tell them,
-# so give such results a folder of their own: RUNS=runs/lr3e-4. Another EPOCHS than 10 has one already.
-FLAGS        =
-RUNS         = runs$(if $(filter-out 10,$(EPOCHS)),/epochs$(EPOCHS))$(if $(tuned),/tune$(TUNE_EPOCHS))
+## of fine-tuning
 TUNE_EPOCHS  = $(EPOCHS)
-tuned        = $(filter-out $(EPOCHS),$(TUNE_EPOCHS))
-
-# The project's own environment; make PYTHON=python3 ... uses the caller's interpreter and installs nothing.
-VENV         = .venv
+## some of --lr --batch-size --precision --device
+FLAGS        =
+## folder of the data sets
+DATA         = data
+## folder of the results; with FLAGS, give a new one
+RUNS         = runs$(if $(filter-out 10,$(EPOCHS)),/epochs$(EPOCHS))$(if $(tuned),/tune$(TUNE_EPOCHS))
+## of the table: text, markdown or latex
+FORMAT       = text
+## your own interpreter, such as python3: installs nothing
 PYTHON       = $(VENV)/bin/python
+## comes before each step: srun -X -n1 -c1 --mem=4G
+RUN          =
+
+# Threads move bits of a result, jobs do not: so each process has one thread.
+THREADS      = 1
+
+VENV         = .venv
 PACKAGES     = --requirement requirements.txt
 LOWEST       = torch==2.4.0 torchvision==0.19.0 numpy==1.26.4
 RESULTS      = tests/results
 
-# RUN comes before every step that trains or evaluates a network: make -j64 table1 RUN="srun -X -n1 -c1 --mem=4G".
-RUN          =
+# Departures of the authors' program from the paper's text, in the order in which + joins them. `released` departs in
+# all of them, `paper` in none. `toneva`, before them all, counts forgetting as Toneva et al. do.
+DEPARTURES   = shuffled flipped frozen indexed regrown
 
-# One job a core, or one on a machine with a GPU; -j on the command line overrides it. Each process has one thread, so
-# that the number of jobs moves no bit of a result. (nproc takes OMP_NUM_THREADS for the number of cores, if it is set.)
-THREADS      = 1
+knobs = PROTOCOL PROTOCOLS DATASET MODEL DATA_RATIOS PRUNE_RATIOS ORDERS SEEDS EPOCHS TUNE_EPOCHS FLAGS DATA RUNS \
+        FORMAT PYTHON RUN
+goals = help smoke table1 table $(grids) ablation status figures verify results test lint lowest fuzz bench begin
+grids = grid-fcnet-mnist grid-lenet-mnist grid-resnet18-cifar10 grid-resnet18-cifar100 grid-resnet50-cifar10
+rows  = $(filter table1-%,$(MAKECMDGOALS))
+tuned = $(filter-out $(EPOCHS),$(TUNE_EPOCHS))
+
+# What make itself was called with: variables, -n, -j.
+given      := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+short_flags = $(filter-out --%,$(firstword -$(MAKEFLAGS)))
+printing    = $(findstring n,$(short_flags))$(findstring q,$(short_flags))
+jobs        = $(or $(patsubst -j%,%,$(firstword $(filter -j%,$(MAKEFLAGS)))),1000)
+
+# One job a core, or one on a machine with a GPU; -j on the command line overrides it. (nproc takes OMP_NUM_THREADS for
+# the number of cores, if it is set; macOS has sysctl in its place.)
+cores = $(shell { env -u OMP_NUM_THREADS nproc || sysctl -n hw.ncpu || getconf _NPROCESSORS_ONLN || echo 1; } 2>/dev/null)
 ifeq ($(MAKELEVEL),0)
-MAKEFLAGS   += -j$(if $(wildcard /dev/nvidia[0-9]*),1,$(shell env -u OMP_NUM_THREADS nproc))
+MAKEFLAGS  += -j$(if $(wildcard /dev/nvidia[0-9]*),1,$(cores))
 endif
 
-# PROTOCOL is `paper`, `released`, or some of the departures of the authors' program from the paper's text, joined by +
-# in this order: frozen, frozen+regrown, ... `released` departs in all of them, `paper` in none. `toneva`, before them
-# all, counts forgetting as Toneva et al. do.
-DEPARTURES   = shuffled flipped frozen indexed regrown
-PROTOCOLS    = paper $(DEPARTURES) released
+# The project's own Python has to be installed first, the caller's does not.
+own_python = $(filter $(VENV)/bin/python,$(PYTHON))
+venv       = $(own_python:%/bin/python=%/ready)
+tools      = $(own_python:%/bin/python=%/tools)
 
-# What a path would take for something else is refused before any step runs.
-space       := $() $()
-known        = low high random el2n ccs long matched none
-ways         = live global random channels rewound reinitialised 5x
-one          = $(if $(filter 1,$(words $($(1)))),,$(error $(1)="$($(1))" must be one word))
-some         = $(if $(strip $($(1))),,$(error $(1) is empty))
-either       = $(subst $(space),|,$(ways))
-DATA+RUNS    = $(DATA) $(RUNS)
-quote        = '$(subst ','\'',$(1))'
-quoted       = $(foreach w,$($(1)),$(call quote,$w))
-each         = $(foreach w,$(shell printf '%s\n' $(quoted) | grep -vxE '$(2)'),$(error $(1): $w is not $(3)))
-check        = $(foreach k,PROTOCOL EPOCHS TUNE_EPOCHS DATASET MODEL DATA RUNS,$(call one,$k)) \
-               $(call each,DATA+RUNS,[[:alnum:]_./~+=@:-]+,a path of letters and digits and _./~+=@:-) \
-               $(foreach protocol,$(PROTOCOL),$(if $(filter $(valid),$(protocol)),,$(unknown))) \
-               $(foreach k,SEEDS DATA_RATIOS PRUNE_RATIOS,$(call some,$k)) \
-               $(call each,DATA_RATIOS,1|0\.[0-9]*[1-9],a ratio above 0 and at most 1 such as 0.1) \
-               $(call each,PRUNE_RATIOS,(0|0\.[0-9]*[1-9])(-($(either)))?,a ratio from 0 to below 1 such as 0.8) \
-               $(foreach k,SEEDS EPOCHS TUNE_EPOCHS,$(call each,$k,0|[1-9][0-9]*,a whole number)) \
-               $(call each,ORDERS,$(subst $(space),|,$(known)),one of $(known)) \
-               $(if $(filter %-5x,$(PRUNE_RATIOS)),$(call each,TUNE_EPOCHS,5|[1-9].*[05],a multiple of 5 as -5x needs))
+# A text as one word of a shell command.
+shell_quoted = '$(subst ','\'',$(1))'
+
+# make reads a target ./x as x and ~ as the home folder, so RUNS has to be written that way.
+override RUNS := $(patsubst %/,%,$(patsubst ./%,%,$(patsubst ~/%,$(HOME)/%,$(RUNS))))
+
+# What a path would take for something else, or nothing would read, is refused before any step runs.
+ifneq ($(findstring t,$(short_flags)),)
+$(error make -t would leave empty files that pass for results)
+endif
+values   = $(foreach knob,$(knobs) DEPARTURES,$(call shell_quoted,$(knob)=$($(knob))))
+targets  = $(foreach goal,$(MAKECMDGOALS),$(call shell_quoted,$(goal)))
+refusal := $(shell $(or $(if $(own_python),python3),$(PYTHON)) tests/knobs.py $(values) \
+             --given $(given) --goals $(targets) --all-goals $(goals))
+ifneq ($(.SHELLSTATUS),0)
+$(error PYTHON=$(PYTHON) could not check the knobs)
+endif
+ifneq ($(refusal),)
+$(error $(refusal))
+endif
 
 # --------------------------------------------------------------------------------------------------- targets
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
+.PHONY: $(goals) $(rows)
 
-seeds  = $(if $(strip $(check)),)$(foreach s,$(SEEDS),$(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)/seed$s)
-sets   = full $(filter none,$(ORDERS)) $(foreach o,$(filter-out none,$(ORDERS)),$(foreach d,$(DATA_RATIOS),$o-$d))
-cells  = $(foreach s,$(seeds),$(foreach c,$(sets),$(foreach p,$(PRUNE_RATIOS),$s/$c/p$p/finetuned.pt)))
-dense  = $(foreach s,$(seeds),$(foreach c,$(sets),$s/$c/dense.pt))
-scores = $(seeds:%=%/forget.npy)
-subset = $(foreach s,$(seeds),$(foreach c,$(filter-out full none matched-%,$(sets)),$s/$c/subset.npy))
-errors = $(if $(filter el2n ccs,$(ORDERS)),$(seeds:%=%/errors.npy))
-every  = $(scores) $(errors) $(subset) $(dense) $(cells:finetuned.pt=pruned.pt) $(cells)
-ablate = $(foreach PROTOCOL,$(PROTOCOLS),$(cells))
-asked  = --epochs $(strip $(EPOCHS) $(if $(tuned),--tune-epochs $(tuned)) $(FLAGS))
-report = $(PYTHON) report.py table --format $(FORMAT) --asked=$(call quote,$(asked)) $(filter-out plan-%,$^)
-drawn  = $(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)
-shown  = $(cells)
-places = $(seeds)
-number = $(words $(sort $(shown)))
-jobs   = $(or $(patsubst -j%,%,$(firstword $(filter -j%,$(MAKEFLAGS)))),$(number))
-status = $(PYTHON) tests/status.py --cells $(number) --jobs $(jobs) $(if $(RUN),--elsewhere) $(run) $(places)
-undone = $(filter-out $(wildcard $(shown)),$(shown))
-dry    = $(findstring n,$(firstword -$(MAKEFLAGS)))
-own    = $(filter $(VENV)/bin/python,$(PYTHON))
-venv   = $(own:%/bin/python=%/ready)
-tools  = $(own:%/bin/python=%/tools)
-knobs  = PROTOCOL PROTOCOLS DATASET MODEL DATA_RATIOS PRUNE_RATIOS ORDERS SEEDS EPOCHS TUNE_EPOCHS DATA FLAGS RUNS \
-         FORMAT PYTHON RUN
-rows   = $(filter table1-%,$(MAKECMDGOALS))
-grids  = grid-fcnet-mnist grid-lenet-mnist grid-resnet18-cifar10 grid-resnet18-cifar100 grid-resnet50-cifar10
+# The table that the knobs ask for: the networks of a seed, and their files.
+seeds     = $(foreach seed,$(SEEDS),$(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)/seed$(seed))
+alone     = full $(filter untrained,$(ORDERS))
+sized     = $(foreach order,$(filter-out untrained,$(ORDERS)),$(foreach ratio,$(DATA_RATIOS),$(order)-$(ratio)))
+networks  = $(foreach seed,$(seeds),$(addprefix $(seed)/,$(alone) $(sized)))
+finetuned = $(foreach network,$(networks),$(foreach ratio,$(PRUNE_RATIOS),$(network)/p$(ratio)/finetuned.pt))
+pruned    = $(finetuned:finetuned.pt=pruned.pt)
+dense     = $(networks:%=%/dense.pt)
+subsets   = $(foreach seed,$(seeds),$(patsubst %,$(seed)/%/subset.npy,$(filter-out matched-%,$(sized))))
+scores    = $(seeds:%=%/forget.npy)
+errors    = $(if $(filter el2n ccs,$(ORDERS)),$(seeds:%=%/errors.npy))
+all_files = $(scores) $(errors) $(subsets) $(dense) $(pruned) $(finetuned)
+folder    = $(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)
 
-.PHONY: help smoke test lowest fuzz bench table table1 $(rows) $(grids) figures ablation verify status results
+# Of these files, those that are there, for what never trains; $(call present,FILES).
+present   = $(or $(wildcard $(1)),$(error no run of this table is there yet: make table, with the same knobs, makes them))
+absent    = $(filter-out $(wildcard $(finetuned)),$(finetuned))
+tell_absent = $(if $(absent),@echo '$(words $(absent)) of $(words $(finetuned)) runs are not there, the first $(firstword $(absent))')
+
 help:  ## this list
 	@sed -n 's/^\([^ .:]*\): .*## /\1\t/p' Makefile | sed 's/^$$(grids)/grid-NAME/; s/^$$(rows)/table1-D-P/' | expand -t 12
 	@echo 'grid-NAME, all: $(grids)'
 	@echo 'A file is a target too: make $(RUNS)/paper/CIFAR100/resnet18/seed0/low-0.1/p0.4/finetuned.pt'
-	@echo 'Knobs and their values: $(foreach k,$(knobs),$k="$($k)")'
+	@echo 'Knobs, such as make table MODEL=lenet SEEDS="0 1 2":'
+	@awk -F ' *= *' '/^## / { text = substr($$0, 4) } text && /^[A-Z_]+ *=/ { print $$1 "=" $$2 "\t" text; text = "" }' \
+	    Makefile | sed 's/$$(.*\t/\t/' | expand -t 28
 
 smoke: | $$(venv)  ## the whole method on 5,000 embedded digits in a minute: FCNet, no download
 	@$(MAKE) --no-print-directory table DATA=tests/data RUNS=runs/smoke DATA_RATIOS="0.1 0.3" PRUNE_RATIOS=0.8
+	@echo 'The whole method runs on this machine. 5,000 digits are too few to judge it by: make table1 is the next step.'
 
 table1 table1-%: DATASET = CIFAR100
 table1 table1-%: MODEL = resnet18
-table1-%: DATA_RATIOS = $(word 1,$(subst -, ,$(*:table1-%=%)))
-table1-%: PRUNE_RATIOS = $(word 2,$(subst -, ,$(*:table1-%=%)))
-table1: plan-table1 $$(cells)  ## the paper's Table 1: ResNet18 on CIFAR-100
-$(rows): table1-%: plan-table1-% $$(cells)  ## a row of it: make table1-0.1-0.4
-table: plan-table $$(cells)  ## any table: set the knobs below
+table1-%: DATA_RATIOS = $(word 2,$(subst -, ,$@))
+table1-%: PRUNE_RATIOS = $(patsubst table1-$(DATA_RATIOS)-%,%,$@)
+table1: $$(finetuned)  ## the paper's Table 1: ResNet18 on CIFAR-100
+$(rows): $$(finetuned)  ## a row of it: make table1-0.1-0.4
+table: $$(finetuned)  ## any table: set the knobs below
 
 grid-%: DATA_RATIOS = 0.1 0.2 0.3 0.4 0.5
 grid-%: PRUNE_RATIOS = 0 0.2 0.4 0.6 0.8
-grid-%: MODEL = $(word 1,$(subst -, ,$(*:grid-%=%)))
-grid-%: DATASET = $(subst mnist,MNIST,$(subst cifar,CIFAR,$(word 2,$(subst -, ,$(*:grid-%=%)))))
-$(grids): grid-%: plan-grid-% $$(cells)  ## the paper's 5 x 5 grid of one experiment
+grid-%: MODEL = $(word 2,$(subst -, ,$@))
+grid-%: DATASET = $(subst mnist,MNIST,$(subst cifar,CIFAR,$(word 3,$(subst -, ,$@))))
+$(grids): $$(finetuned)  ## the paper's 5 x 5 grid of one experiment
 
 ablation: DATA_RATIOS = 0.1
 ablation: PRUNE_RATIOS = 0.8
-ablation: shown = $(ablate)
-ablation: places = $(foreach PROTOCOL,$(PROTOCOLS),$(seeds))
-ablation: plan-ablation $$(ablate)  ## each departure of the authors' program alone, at one data and one prune ratio
+ablation: $$(foreach PROTOCOL,$$(PROTOCOLS),$$(finetuned))  ## each departure alone, at one data and one prune ratio
 
-table1 $(rows) table $(grids) ablation:
-	@$(report)
+# A table ends with itself, kept beside its runs, and with what to type next.
+asked     = --epochs $(strip $(EPOCHS) $(if $(tuned),--tune-epochs $(tuned)) $(FLAGS))
+report    = $(PYTHON) report.py table --format $(FORMAT) --asked=$(call shell_quoted,$(asked)) $^
+effects   = $(PYTHON) tests/study.py effects --format $(FORMAT) $^
+saved     = $(if $(filter ablation,$@),$(RUNS)/$@-$(MODEL)-$(DATASET),$(folder)/$@).$(suffix-$(FORMAT))
+suffix-text     = txt
+suffix-markdown = md
+suffix-latex    = tex
 
-figures: $$(cells) $$(scores) | $$(tools)  ## figures 1 and 2, cost and scores of the table, into its folder
-	$(PYTHON) report.py figure1 $(cells) --out $(drawn)/figure1.svg
-	$(PYTHON) report.py figure2 $(cells) --out $(drawn)/figure2.svg
-	$(PYTHON) report.py tradeoff $(cells) --out $(drawn)/tradeoff.svg
-	$(PYTHON) tests/audit.py scores --data $(DATA) $(scores) --out $(drawn)/scores.svg
+# $(call typed,KNOBS): the knobs as one would type them.
+typed       = $(foreach knob,$(1),$(knob)=$(if $(filter 1,$(words $($(knob)))),$($(knob)),"$($(knob))"))
+given_knobs = $(filter $(knobs),$(given))
+its_knobs   = $(sort $(given_knobs) $(if $(filter table,$@),,DATASET MODEL DATA_RATIOS PRUNE_RATIOS))
+figures_too = $(if $(filter ablation,$@),,next: make figures $(call typed,$(its_knobs)))
+more_seeds  = $(if $(word 3,$(SEEDS)),,more seeds: make $@ $(call typed,$(filter-out SEEDS,$(given_knobs))) SEEDS="0 1 2")
+closing     = $(foreach line,saved_as figures_too more_seeds,$(if $($(line)),$(call shell_quoted,$($(line)))))
+saved_as    = saved: $(saved)
+
+table1 $(rows) table $(grids) ablation: | $$(venv)
+	@$(report) > $(saved).tmp
+	@$(effects) >> $(saved).tmp
+	@mv $(saved).tmp $(saved)
+	@cat $(saved)
+	@printf '%s\n' '' $(closing)
+
+figures: | $$(tools)  ## figures 1 and 2, cost and scores of the finished runs of a table, beside them
+	$(tell_absent)
+	$(PYTHON) report.py figure1 $(call present,$(finetuned)) --out $(folder)/figure1.svg
+	$(PYTHON) report.py figure2 $(call present,$(finetuned)) --out $(folder)/figure2.svg
+	$(PYTHON) tests/study.py tradeoff $(call present,$(finetuned)) --out $(folder)/tradeoff.svg
+	$(PYTHON) tests/audit.py scores --data $(DATA) $(call present,$(scores)) --out $(folder)/scores.svg
+
+verify: | $$(venv)  ## recompute what the finished files of a table claim
+	$(tell_absent)
+	@$(PYTHON) tests/audit.py verify --data $(DATA) --threads $(THREADS) $(call present,$(all_files))
+
+# How far it is. The steps that are left are those that make -n prints.
+steps_left = steps=$$($(MAKE) --no-print-directory -n $(1) 2>&1); printf '%s\n' "$$steps"
+progress   = $(PYTHON) tests/status.py $(1) --runs $(RUNS) --jobs $(jobs) $(if $(RUN),--elsewhere) $(run) \
+             --asked=$(call shell_quoted,$(asked))
 
 status: | $$(venv)  ## what of the table is done, what is next, and the hours left; runs no step
-	@steps=$$($(MAKE) --no-print-directory -n table) && printf '%s\n' "$$steps" | $(status)
-plan-%: | $$(venv)
-	@$(if $(dry),,$(if $(undone),$(planned)))
-planned = steps=$$($(MAKE) --no-print-directory -n $* 2>&1) && printf '%s\n' "$$steps" | $(status) --plan || :
+	@$(call steps_left,table) | $(call progress,status)
 
-verify: $$(cells)  ## recompute what the files of the table claim
-	@$(PYTHON) tests/audit.py verify --data $(DATA) --threads $(THREADS) $(every)
+# Comes before the first step of whatever is asked for: the time that it takes, and whether another make is at it, too.
+begin: | $$(venv)
+	@$(if $(printing),,$(call steps_left,$(MAKECMDGOALS)) | $(call progress,begin) --make $$PPID)
 
+# Comes after each run.
+run_done = @$(if $(printing),,$(PYTHON) tests/status.py progress --runs $(RUNS) --make $$PPID)
+
+# The table and the main effects of every csv, and figures of those that have curves for them.
 made   = $(patsubst %.csv,%,$(wildcard $(RESULTS)/*.csv))
 plain  = $(foreach f,$(made),$(if $(findstring -ablation,$f)$(findstring -grid,$f),,$f))
 results: $(made:%=%.md) $(foreach k,figure1 figure2 tradeoff,$(plain:%=%-$k.svg))  ## tables, figures of tests/results
-$(RESULTS)/%.md: $(RESULTS)/%.csv report.py | $$(venv)
-	$(PYTHON) report.py table $< --format markdown --out $@
+$(RESULTS)/%.md: $(RESULTS)/%.csv report.py tests/study.py | $$(venv)
+	$(PYTHON) report.py table $< --format markdown > $@
+	$(PYTHON) tests/study.py effects $< --format markdown >> $@
 $(RESULTS)/%-figure1.svg: $(RESULTS)/%.csv report.py | $$(tools)
 	$(PYTHON) report.py figure1 $< --out $@
 $(RESULTS)/%-figure2.svg: $(RESULTS)/%.csv report.py | $$(tools)
 	$(PYTHON) report.py figure2 $< --out $@
-$(RESULTS)/%-tradeoff.svg: $(RESULTS)/%.csv report.py | $$(tools)
-	$(PYTHON) report.py tradeoff $< --out $@
+$(RESULTS)/%-tradeoff.svg: $(RESULTS)/%.csv tests/study.py | $$(tools)
+	$(PYTHON) tests/study.py tradeoff $< --out $@
 
-test: $$(tools)  ## the test suite (with your own PYTHON it needs pytest, pytest-xdist, scipy and matplotlib)
+test: $$(tools)  ## the test suite (with your own PYTHON it needs the packages of $(VENV)/tools)
 	$(PYTHON) -m pytest -q -rs -n 2 --dist worksteal tests
+
+lint: | $$(tools)  ## what ruff finds in all Python files, and functions too complex to read
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	@$(PYTHON) -m radon cc --min C --show-complexity $(read_closely) | $(too_complex)
+read_closely = $(wildcard *.py tests/study.py tests/crest.py)
+too_complex  = awk '/\(/ { gsub(/[()]/, "", $$NF); if ($$NF > 12) { print; found = 1 } } END { exit found }'
 
 fuzz: | $$(tools)  ## damaged files by the ten thousand, and kill -9 under make: hours
 	$(PYTHON) tests/fuzz.py files --count 10000
@@ -193,78 +262,93 @@ protocol = $(word 1,$(field))
 network  = --dataset $(word 2,$(field)) --model $(word 3,$(field))
 seed     = --seed $(patsubst seed%,%,$(word 4,$(field)))
 set      = $(word 5,$(field))
-name     = $(firstword $(subst -, ,$(set)))
-scored   = $(if $(filter el2n-% ccs-%,$(*F)),errors,forget)
-order    = --order $(name:long=random) --ratio $(set:$(name)-%=%)
+order    = $(firstword $(subst -, ,$(set)))
+ratio    = $(set:$(order)-%=%)
 pruning  = $(subst -, ,$(patsubst p%,%,$(word 6,$(field))))
-way      = $(word 2,$(pruning))
-prune    = --ratio $(firstword $(pruning))$(if $(way),$(or $(way-$(way)),$(error no way of pruning $(way): $(ways))))
-way-live     = $() --scope live
-way-global   = $() --scope global
-way-random   = $() --criterion random $(seed)
-way-channels = $() --structure channels
-way-rewound  = $() --start $(word 2,$+)
-way-reinitialised = $(way-rewound)
-initial  = $(if $(filter %-rewound,$*),$(RUNS)/$(dir $(*D))none/dense.pt) \
-           $(if $(filter %-reinitialised,$*),$(RUNS)/$(subst /seed,/seed100,$(dir $(*D)))none/dense.pt)
-count    = $(if $(filter finetuned%,$(@F)),$(TUNE_EPOCHS),$(EPOCHS))
-epochs   = --epochs $(if $(filter none/dense.pt,$(set)/$(@F)),0,$(count))
-train    = $(strip $(seed) $(epochs) $(FLAGS))
-longer   = $(if $(filter long-%,$(set)),--share $(shell awk 'BEGIN { print 1 / $(set:long-%=%) }') )
-samples  = $(if $(filter matched-%,$(set)),--share $(set:matched-%=%) ,$(if $<,--subset $< $(longer)))
-chosen   = $(if $(filter none matched-%,$(*F)),,$(RUNS)/$*/subset.npy)
-run      = --data $(DATA) --threads $(THREADS)
-python   = $(strip $(RUN) $(PYTHON))
-valid    = paper released $(subst $(space),+,$(filter $(subst +, ,$(protocol)),toneva $(DEPARTURES)))
-unknown  = $(error no protocol $(protocol): it is paper, released, or some of $(DEPARTURES), in this order, joined by +)
-departs  = $(if $(filter $(valid),$(protocol)),$(subst +, ,$(protocol)),$(unknown))
+method   = $(word 2,$(pruning))
+
+# The departures of the protocol, and $(call depart,DEPARTURE,AS RELEASED,BY THE TEXT) of them.
+departs  = $(subst +, ,$(protocol))
 depart   = $(if $(filter $(1) released,$(departs)),$(2),$(3))
 events   = $(if $(filter toneva,$(departs)),toneva,$(call depart,flipped,flipped,forgotten))
-setting  = --events $(events) --positions $(call depart,shuffled,shuffled,fixed) \
+scoring  = --events $(events) --positions $(call depart,shuffled,shuffled,fixed) \
            --batchnorm $(call depart,frozen,frozen,train)
-arrays   = $(foreach kind,scores correct errors,--$(kind) $(RUNS)/$*/$(kind:scores=forget).npy)
-ties     = --ties $(call depart,indexed,index,lot)
+ties     = --ties $(call depart,indexed,index,random)
 mask     = --mask $(call depart,regrown,release,hold)
+
+# The flags of a step that trains. The control that stays untrained trains for no epoch, and is fine-tuned like others.
+count    = $(if $(filter finetuned%,$(@F)),$(TUNE_EPOCHS),$(EPOCHS))
+epochs   = --epochs $(if $(filter untrained/dense.pt,$(set)/$(@F)),0,$(count))
+train    = $(strip $(seed) $(epochs) $(FLAGS))
+run      = --data $(DATA) --threads $(THREADS)
+python   = $(strip $(RUN) $(PYTHON))
+
+# What forget.py writes, and which of it an order goes by.
+arrays   = $(foreach kind,scores correct errors,--$(kind) $(RUNS)/$*/$(kind:scores=forget).npy)
+scored   = $(if $(filter el2n-% ccs-%,$(*F)),errors,forget)
+
+# What train.py trains on: a coreset, long-RATIO one pass after the other for as many steps as the baseline takes;
+# without a coreset, all data, matched-RATIO for as many steps as a coreset takes.
+subset   = $(if $(filter untrained matched-%,$(*F)),,$(RUNS)/$*/subset.npy)
+longer   = $(if $(filter long-%,$(set)),--share $(shell LC_ALL=C awk 'BEGIN { print 1 / $(ratio) }') )
+samples  = $(if $(filter matched-%,$(set)),--share $(ratio) ,$(if $(subset),--subset $(subset) $(longer)))
+
+# The pruning method, and the checkpoint that gives the initial weights where it takes them.
+prune    = --ratio $(firstword $(pruning))$(method-$(method))
+method-live     = $() --scope live
+method-global   = $() --scope global
+method-random   = $() --criterion random $(seed)
+method-channels = $() --structure channels
+method-rewound  = $() --start $(word 2,$|)
+method-reinitialised = $(method-rewound)
+initial  = $(if $(filter %-rewound,$*),$(RUNS)/$(dir $(*D))untrained/dense.pt) \
+           $(if $(filter %-reinitialised,$*),$(RUNS)/$(subst /seed,/seed100,$(dir $(*D)))untrained/dense.pt)
+
+# $(call needs,FILES): what a step waits for. A file that is there needs nothing; what is missing needs its inputs,
+# whatever their age (so they are words of $|, and come first), the environment, and the plan.
+needs = $(if $(wildcard $@),,$(1) $(venv) begin)
 
 .PRECIOUS: $(addprefix $(RUNS)/%/,forget.npy correct.npy errors.npy full/dense.pt subset.npy dense.pt)
 .PRECIOUS: $(addprefix $(RUNS)/%/,pruned.pt finetuned.pt)
 
-$(RUNS)/%/forget.npy $(RUNS)/%/correct.npy $(RUNS)/%/errors.npy $(RUNS)/%/full/dense.pt: | $$(venv)
-	$(python) forget.py $(network) $(train) $(setting) $(run) $(arrays) --out $(RUNS)/$*/full/dense.pt
+$(RUNS)/%/forget.npy $(RUNS)/%/correct.npy $(RUNS)/%/errors.npy $(RUNS)/%/full/dense.pt: | $$(needs)
+	$(python) forget.py $(network) $(train) $(scoring) $(run) $(arrays) --out $(RUNS)/$*/full/dense.pt
 
-$(RUNS)/%/subset.npy: $(RUNS)/$$(*D)/$$(scored).npy | $$(venv)
-	$(PYTHON) select.py --scores $< $(order) $(ties) $(seed) --out $@
+$(RUNS)/%/subset.npy: | $$(call needs,$(RUNS)/$$(*D)/$$(scored).npy)
+	$(PYTHON) select.py --scores $(firstword $|) --order $(order:long=random) --ratio $(ratio) $(ties) $(seed) --out $@
 
-$(RUNS)/%/dense.pt: $$(chosen) | $$(venv)
+$(RUNS)/%/dense.pt: | $$(call needs,$$(subset))
 	$(python) train.py $(network) $(samples)$(train) $(run) --out $@
 
-$(RUNS)/%/pruned.pt: $(RUNS)/$$(*D)/dense.pt $$(initial) | $$(venv)
-	$(python) prune.py --in $< $(prune) $(run) --out $@
+$(RUNS)/%/pruned.pt: | $$(call needs,$(RUNS)/$$(*D)/dense.pt $$(initial))
+	$(python) prune.py --in $(firstword $|) $(prune) $(run) --out $@
 
-$(RUNS)/%/finetuned.pt: $(RUNS)/%/pruned.pt | $$(venv)
-	$(python) finetune.py --in $< $(mask) $(train) $(run) --out $@
+$(RUNS)/%/finetuned.pt: | $$(call needs,$(RUNS)/$$*/pruned.pt)
+	$(python) finetune.py --in $(firstword $|) $(mask) $(train) $(run) --out $@
+	$(run_done)
 
 # Round i of 5 prunes at 1 - (1 - R)^(i / 5). The files of the last round have no number.
-before   = $(word $(1),$< $(foreach k,1 2 3 4,$(@D)/finetuned-$k.pt))
+before   = $(word $(1),$(firstword $|) $(foreach k,1 2 3 4,$(@D)/finetuned-$k.pt))
 after    = $(@D)/$(2)$(patsubst -5,,-$(1)).pt
-so_far   = $(shell awk 'BEGIN { print 1 - (1 - $(firstword $(pruning))) ^ ($(1) / 5) }')
+so_far   = $(shell LC_ALL=C awk 'BEGIN { print 1 - (1 - $(firstword $(pruning))) ^ ($(1) / 5) }')
 fifth    = $(strip $(seed) --epochs $(shell expr $(TUNE_EPOCHS) / 5) $(FLAGS))
 define round
 $(python) prune.py --in $(before) --ratio $(so_far) $(run) --out $(call after,$(1),pruned)
 $(python) finetune.py --in $(call after,$(1),pruned) $(mask) $(fifth) $(run) --out $(call after,$(1),finetuned)
 
 endef
-$(RUNS)/%-5x/pruned.pt $(RUNS)/%-5x/finetuned.pt: $(RUNS)/$$(*D)/dense.pt | $$(venv)
+$(RUNS)/%-5x/pruned.pt $(RUNS)/%-5x/finetuned.pt: | $$(call needs,$(RUNS)/$$(*D)/dense.pt)
 	$(foreach i,1 2 3 4 5,$(call round,$i))
+	$(run_done)
 
 # ----------------------------------------------------------------------------------------------- environment
 
 $(VENV)/ready: requirements.txt
 	@echo 'Fetching torch, torchvision and numpy into $(VENV): about 5 GB, a few minutes'
 	python3 -m venv --clear $(VENV)
-	$(VENV)/bin/pip install --quiet $(PACKAGES)
+	$(VENV)/bin/python -m pip install --quiet $(PACKAGES)
 	touch $@
 
 $(VENV)/tools: $(VENV)/ready
-	$(VENV)/bin/pip install --quiet pytest pytest-xdist scipy matplotlib torch-pruning
+	$(VENV)/bin/python -m pip install --quiet pytest pytest-xdist scipy matplotlib torch-pruning ruff radon
 	touch $@

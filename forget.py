@@ -14,13 +14,38 @@ is presented in training, and a never-learned sample gets the highest score, the
 --errors keeps what other orders of select.py go by: how far the network's answers are from the labels at the end.
 """
 
+import signal
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback, while it loads, too
+    sys.path.insert(0, str(Path(__file__).resolve().parent))  # python -P leaves it out
+
 import json
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from train import FIRST_TRAINING, POSITIONS, Parser, autocast, build, fit, flags, load, pixels, predict, replacing
-from train import save, say, small_maps
+
+from train import (
+    FIRST_TRAINING,
+    POSITIONS,
+    Parser,
+    autocast,
+    build,
+    fit,
+    flags,
+    load,
+    pixels,
+    predict,
+    replacing,
+    save,
+    say,
+    small_maps,
+)
+
+NEVER_LEARNED = {"forgotten": "lowest", "flipped": "not special", "toneva": "highest"}  # events: its place by score
 
 
 def score(predictions, correct, events):
@@ -47,6 +72,14 @@ def errors(net, data, precision):
     with small_maps(net), torch.inference_mode(), autocast(data.train_images.device, precision):
         logits = torch.cat([net(pixels(part)).float() for part in data.train_images.split(500)])
     return (logits.softmax(1) - F.one_hot(data.train_labels, logits.shape[1])).cpu().numpy()
+
+
+def write_array(path, array, labels, steps):
+    """Write an array [N, ...] with the labels [N] and the flags that made it behind it; np.load reads the first."""
+    with replacing(path) as file:
+        np.save(file, array)
+        np.save(file, labels)
+        file.write(f"\n{json.dumps(steps)}\n".encode())
 
 
 def main():
@@ -84,15 +117,23 @@ def main():
     net = build(args.model, args.dataset, args.seed).to(args.device)
     data = load(args.dataset, args.data, args.device)
     labels = data.train_labels.cpu().numpy()
-    predictions, correct = [], []
+    predictions = []
+    correct = []
     shuffle = np.random.default_rng([args.seed, POSITIONS])
 
     def watch(logits):
-        at_presentation = args.events == "toneva"
-        answers = logits.argmax(1) if at_presentation else predict(net, data.train_images, args.precision)
-        rows = shuffle.permutation(len(labels)) if args.positions == "shuffled" else slice(None)
-        predictions.append(answers.cpu().numpy()[rows])
-        correct.append(predictions[-1] == labels[rows])
+        if args.events == "toneva":  # at presentation
+            answers = logits.argmax(1)
+        else:
+            answers = predict(net, data.train_images, args.precision)
+        answers = answers.cpu().numpy()
+        truth = labels
+        if args.positions == "shuffled":
+            positions = shuffle.permutation(len(labels))
+            answers = answers[positions]
+            truth = labels[positions]
+        predictions.append(answers)
+        correct.append(answers == truth)
 
     history = fit(net, data, args, FIRST_TRAINING, batchnorm=args.batchnorm, watch=watch)
     correct = np.stack(correct)
@@ -100,17 +141,14 @@ def main():
     steps = {"forget": flags(args, data)}
     with replacing(args.correct) as file:
         np.save(file, correct)
-    found = {args.errors: errors(net, data, args.precision)} if args.errors else {}
-    for path, array in (found | {args.scores: scores}).items():
-        with replacing(path) as file:  # the labels and the flags stand behind the array; np.load reads the first
-            np.save(file, array)
-            np.save(file, labels)
-            file.write(f"\n{json.dumps(steps)}\n".encode())
+    if args.errors:
+        write_array(args.errors, errors(net, data, args.precision), labels, steps)
+    write_array(args.scores, scores, labels, steps)
     save(args.out, net, steps, history)
-    histogram = "  ".join(f"{s}: {n}" for s, n in enumerate(np.bincount(scores)) if n)
+    counts = "  ".join(f"{score}: {count}" for score, count in enumerate(np.bincount(scores)) if count)
     never = int((~correct.any(0)).sum())
-    place = "highest" if args.events == "toneva" else "lowest" if args.events == "forgotten" else "not special"
-    say(f"forget   samples by score  {histogram}  never learned: {never} (score: {place})")
+    say(f"forget   samples by score  {counts}")
+    say(f"forget   never learned: {never} (score: {NEVER_LEARNED[args.events]})")
 
 
 if __name__ == "__main__":

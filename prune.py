@@ -10,14 +10,38 @@ Four flags ask what the paper leaves open: --scope and --criterion choose other 
 another checkpoint in the place of those that are left, and --structure channels cuts whole filters out.
 """
 
+import signal
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback, while it loads, too
+    sys.path.insert(0, str(Path(__file__).resolve().parent))  # python -P leaves it out
+
 import os
 import time
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import nn
-from train import SEED, Parser, evaluate, fail, live_taps, number, prunable, restore, save, say, small_maps
+
+from train import (
+    SEED,
+    Parser,
+    digest,
+    evaluate,
+    fail,
+    first_training,
+    live_taps,
+    number,
+    prunable,
+    restore,
+    save,
+    say,
+    small_maps,
+)
 
 
 def smallest(weight, ratio):
@@ -37,28 +61,35 @@ def live(net):
     return masks
 
 
-def magnitudes(net, criterion="magnitude", seed=0):
-    """{layer name: float, shaped like its weight}, on the CPU, the smallest to go first; 0 where the weight is 0."""
-    found = {name: layer.weight.detach().cpu().abs() for name, layer in prunable(net).items()}
-    if criterion == "random":
-        draw = np.random.default_rng([seed, 4])  # stream 4 of the seed; train.py says who draws from the others
-        found = {name: torch.from_numpy(draw.random(size.shape)) * (size > 0) for name, size in found.items()}
-    return found
+def importances(net, criterion="magnitude", seed=0):
+    """{layer name: float, shaped like its weight}, on the CPU: the least important weights go first.
 
-
-def zero(net, found, ratio, scope="layer"):
-    """Set the weights to zero that are smallest by what `magnitudes` found, and all that had been zero then.
-
-    scope: "layer" takes round(ratio * n) of each layer; "live" the same of its live weights, and all others; "global"
-    as live, but in one ranking over all layers.
+    criterion: "magnitude", or "random", a draw from `seed`. A weight that is zero has importance 0, others have more.
     """
-    among = {name: mask.cpu() | (scope == "layer") for name, mask in live(net).items()}
-    parts = [found[name][mask] for name, mask in among.items()]
-    pruned = [smallest(part, ratio) for part in parts]
+    magnitudes = {name: layer.weight.detach().cpu().abs() for name, layer in prunable(net).items()}
+    if criterion == "magnitude":
+        return magnitudes
+    draw = np.random.default_rng([seed, 4])  # stream 4 of the seed; train.py says who draws from the others
+    return {name: torch.from_numpy(draw.random(size.shape)) * (size > 0) for name, size in magnitudes.items()}
+
+
+def zero(net, importance, ratio, scope="layer"):
+    """Set the weights of least importance to zero, and all whose importance is 0.
+
+    importance: what `importances` returns. scope: "layer" takes round(ratio * n) of each layer; "live" the same of its
+    live weights, and all others; "global" as live, but in one ranking over all layers.
+    """
+    eligible = {name: mask.cpu() | (scope == "layer") for name, mask in live(net).items()}
+    ranked = [importance[name][mask] for name, mask in eligible.items()]
     if scope == "global":
-        pruned = smallest(torch.cat(parts), ratio).split([len(part) for part in parts])
-    for (name, mask), part in zip(among.items(), pruned):
-        net.get_submodule(name).weight.data[(~mask).masked_scatter(mask, part) | (found[name] == 0)] = 0
+        pruned = smallest(torch.cat(ranked), ratio).split([len(part) for part in ranked])
+    else:
+        pruned = [smallest(part, ratio) for part in ranked]
+    for (name, mask), chosen in zip(eligible.items(), pruned):
+        gone = ~mask
+        gone[mask] = chosen
+        gone |= importance[name] == 0
+        net.get_submodule(name).weight.data[gone] = 0
 
 
 def chains(net):
@@ -70,71 +101,149 @@ def chains(net):
         return [(layer, None, reader) for layer, reader in pairwise(prunable(net))]
     from torchvision.models.resnet import BasicBlock, Bottleneck
 
-    widths = {BasicBlock: (1,), Bottleneck: (1, 2)}  # the convolutions of a block before its last one
-    blocks = [(name, block) for name, block in net.named_modules() if type(block) in widths and block.conv2.groups == 1]
-    return [(f"{n}.conv{i}", f"{n}.bn{i}", f"{n}.conv{i + 1}") for n, block in blocks for i in widths[type(block)]]
+    convolutions = {BasicBlock: (1,), Bottleneck: (1, 2)}  # of a block, those before its last one
+    links = []
+    for name, block in net.named_modules():
+        if type(block) in convolutions and block.conv2.groups == 1:
+            for i in convolutions[type(block)]:
+                links.append((f"{name}.conv{i}", f"{name}.bn{i}", f"{name}.conv{i + 1}"))
+    return links
 
 
-def cut(net, found, ratio):
-    """Take the round(ratio * C) channels whose filters' magnitudes sum least (L1 norm) out of layers in `chains`."""
-    for name, norm, reader in chains(net) or fail("--structure channels: only fcnet, lenet and ResNets without groups"):
-        keep = ~smallest(found[name].flatten(1).sum(1), ratio)
+def cut(net, importance, ratio):
+    """Take the round(ratio * C) channels of least importance, summed over the filter, out of the layers in `chains`.
+
+    By magnitude that is the L1 norm of the filter. importance: what `importances` returns.
+    """
+    links = chains(net)
+    if not links:
+        fail("--structure channels: only fcnet, lenet and ResNets without groups")
+    for name, norm, reader in links:
+        keep = ~smallest(importance[name].flatten(1).sum(1), ratio)
         if not keep.any():
             fail(f"--ratio {ratio} leaves none of the {len(keep)} channels of layer {name}")
         inputs = net.get_submodule(reader).weight  # of a channel on a flattened map there are several
         inputs.data = inputs.data[:, keep.repeat_interleave(inputs.shape[1] // len(keep))]
-        for module in map(net.get_submodule, filter(None, (name, norm))):
-            for tensor in (*module.parameters(), *module.buffers()):
-                tensor.data = tensor.data[keep] if tensor.ndim else tensor.data
-        say(f"prune    {name:24} {len(keep)} channels -> {keep.sum()}")
+        keep_channels(net.get_submodule(name), keep)
+        if norm:
+            keep_channels(net.get_submodule(norm), keep)
+
+
+def keep_channels(module, keep):
+    """Leave only the output channels where keep, bool [C], is True in every tensor of a layer that has channels."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.ndim > 0:
+            tensor.data = tensor.data[keep]
 
 
 def restart(net, checkpoint, args):
-    """Give `net`, restored from `checkpoint`, all values of the one at args.start; returns in words what that is."""
+    """Give `net`, restored from `checkpoint`, all values of the one at args.start.
+
+    Returns the flags that tell what that is: "start" in words, "start_seed", and "start_weights", a digest.
+    """
     start, other, _ = restore(args.start, args)
-    ours, first = (steps.get("train") or steps["forget"] for steps in (checkpoint["args"], start["args"]))
+    ours = first_training(checkpoint)
+    theirs = first_training(start)
     try:
         net.load_state_dict(other.state_dict())
     except RuntimeError:
-        fail(f"--start {args.start} is another network than that of --in: {first['model']} on {first['dataset']}")
-    return ("trained" if first["epochs"] else "initial") + (" of another seed" if first["seed"] != ours["seed"] else "")
+        fail(f"--start {args.start} is another network than that of --in: {theirs['model']} on {theirs['dataset']}")
+    words = "trained" if theirs["epochs"] else "initial"
+    if theirs["seed"] != ours["seed"]:
+        words += " of another seed"
+    weights = digest([tensor.cpu() for tensor in other.state_dict().values()])
+    return {"start": words, "start_seed": theirs["seed"], "start_weights": weights}
 
 
 def sparsity(net):
     """Counts over the whole network, ints: {"parameters", "weights": the prunable ones, "zeros" among these, and of
     the live ones "live" and "live_zeros"}.
     """
-    counts = {"parameters": sum(p.numel() for p in net.parameters())}
-    counts |= dict.fromkeys(("weights", "zeros", "live", "live_zeros"), 0)
+    counts = Counter(parameters=sum(parameter.numel() for parameter in net.parameters()))
     for name, mask in live(net).items():
-        zero = net.get_submodule(name).weight == 0
-        found = {"weights": mask.numel(), "zeros": zero.sum(), "live": mask.sum(), "live_zeros": (zero & mask).sum()}
-        counts |= {key: counts[key] + int(value) for key, value in found.items()}
-    return counts
+        zeros = net.get_submodule(name).weight == 0
+        counts["weights"] += mask.numel()
+        counts["zeros"] += int(zeros.sum())
+        counts["live"] += int(mask.sum())
+        counts["live_zeros"] += int((zeros & mask).sum())
+    return dict(counts)
 
 
 def measure(net, data, args):
     """Test accuracy in %, over all images (float) and per class (list of floats), and test images per second."""
     start = time.perf_counter()
     with small_maps(net):
-        found = evaluate(net, data, args.precision)
-    return *found, len(data.test_labels) / (time.perf_counter() - start)
+        accuracy, class_accuracy = evaluate(net, data, args.precision)
+    return accuracy, class_accuracy, len(data.test_labels) / (time.perf_counter() - start)
+
+
+def say_layers(net):
+    """Two lines for each layer: its shape; how many of its weights, and of the live ones, are zero."""
+    for name, mask in live(net).items():
+        zeros = net.get_submodule(name).weight == 0
+        say(f"prune    {name}: {' x '.join(map(str, mask.shape))}")
+        say(
+            f"prune        zero: {100 * zeros.double().mean():.2f} % of the weights, "
+            f"{100 * zeros[mask].double().mean():.2f} % of the live ones"
+        )
+
+
+def say_total(counts, before, ratio):
+    """Lines on the whole network; counts and before: its `sparsity` after and before pruning."""
+    share = counts["zeros"] / counts["weights"]
+    live_share = counts["live_zeros"] / counts["live"]
+    if counts["weights"] < before["weights"]:
+        say(f"prune    {before['parameters']} parameters -> {counts['parameters']}")
+        return
+    say(f"prune    {counts['zeros']} of {counts['weights']} weights are zero, {100 * share:.2f} %")
+    if counts["live"] < counts["weights"]:
+        say(f"prune    {counts['live_zeros']} of the {counts['live']} live ones, {100 * live_share:.2f} %")
+    if counts["zeros"] == before["zeros"] and ratio > 0:
+        say(f"prune    these were zero before: --ratio {ratio} is a share of all weights")
+
+
+def fail_if_nothing_is_left(net, counts, ratio):
+    """Exit with one line if every weight is zero; say which layers have lost all of theirs."""
+    if counts["zeros"] == counts["weights"]:
+        fail(f"--ratio {ratio} prunes every weight; give a smaller one")
+    for name, layer in prunable(net).items():
+        if not layer.weight.any():
+            say(f"prune    layer {name} has lost all its weights")
 
 
 def main():
     parser = Parser(__doc__)
     parser.add_argument("--in", required=True, metavar="IN.pt", help="the checkpoint to prune")
     ratio = number(float, lambda ratio: 0 <= ratio < 1, "at least 0 and below 1")
-    parser.add_argument("--ratio", required=True, type=ratio, help="share of each layer's weights, 0 <= R < 1")
-    add = parser.add_argument
-    scope = "live: of the live weights, all others going, too; global: the same in one ranking (default: layer)"
-    add("--scope", choices=["layer", "live", "global"], default="layer", help=scope)
-    criterion = "what goes first: the smallest, or a draw from --seed (default: magnitude)"
-    add("--criterion", choices=["magnitude", "random"], default="magnitude", help=criterion)
-    add("--seed", type=SEED, default=0, help="of --criterion random (default: 0)")
-    add("--start", metavar="START.pt", help="what is left takes its values from here (default: from --in)")
-    structure = "channels: cut filters of smallest L1 norm out of the network (default: weights)"
-    add("--structure", choices=["weights", "channels"], default="weights", help=structure)
+    parser.add_argument(
+        "--ratio",
+        required=True,
+        type=ratio,
+        help="share of all weights, those that are zero already among them, 0 <= R < 1",
+    )
+    parser.add_argument(
+        "--scope",
+        choices=["layer", "live", "global"],
+        default="layer",
+        help="live: of the live weights, all others going, too; global: the same in one ranking (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--criterion",
+        choices=["magnitude", "random"],
+        default="magnitude",
+        help="what goes first: the smallest, or a draw from --seed (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=SEED, default=0, help="of --criterion random (default: %(default)s)")
+    parser.add_argument(
+        "--start", metavar="START.pt", help="what is left takes its values from here (default: from --in)"
+    )
+    parser.add_argument(
+        "--structure",
+        choices=["weights", "channels"],
+        default="weights",
+        help="channels: cut filters of smallest L1 norm out of the network (default: %(default)s)",
+    )
+    parser.add_argument("--verbose", action="store_true", help="print what is left of every layer")
     parser.add_device_flags()
     parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write")
     args = parser.start("out")
@@ -143,37 +252,49 @@ def main():
         parser.error("argument --scope: channels are chosen layer by layer")
 
     start = time.perf_counter()
-    checkpoint, net, data = restore(vars(args)["in"], args)
-    before = {name: (layer.weight == 0).double().mean() for name, layer in prunable(net).items()}
-    speed = measure(net, data, args)[-1] if channels else None
-    found = magnitudes(net, args.criterion, args.seed)
-    how = {key: getattr(args, key) for key in ("ratio", "scope", "criterion", "structure", "precision")}
-    how |= {"seed": args.seed} if args.criterion == "random" else {}
-    how["start"] = restart(net, checkpoint, args) if args.start else ""
+    source = vars(args)["in"]
+    checkpoint, net, data = restore(source, args)
+    before = sparsity(net)
     if channels:
-        cut(net, found, args.ratio)
+        *_, speed_before = measure(net, data, args)
+    importance = importances(net, args.criterion, args.seed)
+    how = {
+        "ratio": args.ratio,
+        "scope": args.scope,
+        "criterion": args.criterion,
+        "structure": args.structure,
+        "precision": args.precision,
+        "start": "",
+    }
+    if args.criterion == "random":
+        how["seed"] = args.seed
+    if args.start:
+        how |= restart(net, checkpoint, args)
+    if channels:
+        cut(net, importance, args.ratio)
     else:
-        zero(net, found, args.ratio, args.scope)
-    for name, mask in live(net).items():
-        zeros = net.get_submodule(name).weight == 0
-        say(
-            f"prune    {name:24} {' x '.join(map(str, mask.shape)):18} sparsity "
-            f"{100 * before[name]:.2f} -> {100 * zeros.double().mean():.2f} %  "
-            f"live {100 * zeros[mask].double().mean():.2f} %"
-        )
-    accuracy, class_accuracy, speed_left = measure(net, data, args)
+        zero(net, importance, args.ratio, args.scope)
     counts = sparsity(net)
-    share = counts["zeros"] / counts["weights"], counts["live_zeros"] / counts["live"]
-    say(
-        f"prune    total {counts['zeros']} of {counts['weights']} weights are zero, {100 * share[0]:.2f} %; of the "
-        f"{counts['live']} live ones {100 * share[1]:.2f} %  test {accuracy:.2f} %  {args.out}"
-    )
-    history = {"accuracy": [accuracy], "class_accuracy": class_accuracy, "loss": []}
-    history["seconds"] = time.perf_counter() - start
+    fail_if_nothing_is_left(net, counts, args.ratio)
+    if args.verbose:
+        say_layers(net)
+    say_total(counts, before, args.ratio)
+    accuracy, class_accuracy, speed = measure(net, data, args)
+    say(f"prune    test {accuracy:.2f} %")
+    history = {
+        "accuracy": [accuracy],
+        "class_accuracy": class_accuracy,
+        "loss": [],
+        "seconds": time.perf_counter() - start,
+    }
     save(args.out, net, {"prune": how | counts}, history, checkpoint)
     if channels:
-        sizes = (f"{os.path.getsize(path) / 1e3:.0f}" for path in (vars(args)["in"], args.out))
-        say(f"prune    images a second {speed:.0f} -> {speed_left:.0f}  file {' -> '.join(sizes)} kB")
+        kilobytes_before = os.path.getsize(source) / 1e3
+        kilobytes = os.path.getsize(args.out) / 1e3
+        say(
+            f"prune    images a second {speed_before:.0f} -> {speed:.0f}  "
+            f"file {kilobytes_before:.0f} -> {kilobytes:.0f} kB"
+        )
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
     python report.py table runs/paper/CIFAR100/resnet18/seed*/*/p*/finetuned.pt --format markdown
     python report.py figure1 tests/results/lenet-mnist-paper.csv --out figure1.svg
 
-Every number is the test accuracy after the last epoch of fine-tuning, in %. Differences are paired: within a seed, all
-networks start from the same initial weights and are fine-tuned on the same order of samples. A csv that `report.py
-cells` wrote stands for the checkpoints it was made from. Figures need matplotlib.
+A run is one fine-tuned network. A cell is what the runs of several seeds share: the order and the share of their data,
+the prune ratio, the protocol and the pruning method. Every number is the test accuracy after the last epoch of
+fine-tuning, in %. Differences are paired: within a seed, all networks start from the same initial weights and are
+fine-tuned on the same order of samples. What `report.py runs` writes, a csv line a run, stands for the checkpoints it
+was made from. Figures need matplotlib.
 """
 
 import csv
@@ -21,39 +23,45 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
 from train import DATASETS, Parser, contents, fail, first_line, read, replacing
 
-DEPARTURES = {  # of the authors' program from the paper's text: (step, setting, the text's value, the program's)
-    "shuffled": ("forget", "positions", "fixed", "shuffled"),
-    "flipped": ("forget", "events", "forgotten", "flipped"),
-    "frozen": ("forget", "batchnorm", "train", "frozen"),
-    "indexed": ("select", "ties", "lot", "index"),
-    "regrown": ("finetune", "mask", "hold", "release"),
+COLOURS = {  # of the orders, as tables and figures arrange them; others come after (Okabe and Ito)
+    "base": "#000000",
+    "low": "#0072B2",
+    "high": "#D55E00",
+    "random": "#009E73",
+    "matched": "#CC79A7",
+    "untrained": "#999999",
 }
-COLOURS = {"base": "#000000", "low": "#0072B2", "high": "#D55E00", "random": "#009E73"}  # Okabe and Ito
-COLOURS |= {"matched": "#CC79A7", "none": "#999999"}  # orders as tables and figures show them; others come after
-ALONE = {"base": 1.0, "none": 0.0}  # orders of no data ratio, and what stands in its place
-UNSCORED = ("random", "long", "matched", "none", "own")  # first words of orders that know no scores
-MARGIN = {"MNIST": 0.2, "CIFAR10": 1.0, "CIFAR100": 1.0}  # points; an interval inside of it is called equivalence
+SPARE_COLOURS = ("#56B4E9", "#E69F00", "#F0E442", "#8B4513")
+CONTROLS = ("matched", "untrained")
+DATA_RATIO_OF = {"base": 1.0, "untrained": 0.0}  # orders that have no data ratio, and what stands in its place
+UNSCORED = ("random", "long", "matched", "untrained", "own")  # first words of orders that know no scores
+OLD_WORDS = {"lot": "random", "none": "untrained"}  # in checkpoints and csv files of earlier versions
 PUBLISHED = Path(__file__).parent / "tests" / "data" / "published_accuracies.csv"
+PUBLISHED_CURVES = PUBLISHED.with_name("published_curves.csv")
+USUAL_CUT = 0.3  # of select.py --order ccs
+WIDTH = 120  # columns of text that a table may take
 
 
-# ---------------------------------------------------------------------------------------------------------- cells
+# ----------------------------------------------------------------------------------------------------------- runs
 
 
-class Cell(NamedTuple):
+class Run(NamedTuple):
     """One finetuned.pt, or the line of a csv that stands for it."""
 
     dataset: str
     model: str
     data: str  # sizes and digest
-    first: str  # settings of the first training; "" where there was none
-    tuning: str  # settings of fine-tuning
-    protocol: str  # of the departures, those that this cell can depend on
+    scoring: str  # what chose the coreset: settings of the scoring run, or the digest of own scores or an own subset
+    first_training: str  # its settings; "" where there was none
+    fine_tuning: str  # its settings
+    protocol: str  # of the departures, those that this run can depend on
     order: str
-    data_ratio: float  # 1 for base, 0 for none
+    data_ratio: float  # 1 for base, 0 for untrained
     prune_ratio: float
-    pruning: str  # "" for one shot by magnitude in every layer, else what differs
+    method: str  # of pruning: "magnitude" is one shot in every layer, else what differs
     seed: int
     dense: float  # % after the first training
     curve: str  # % after pruning, and after every epoch of fine-tuning
@@ -63,325 +71,725 @@ class Cell(NamedTuple):
     nonzero: int  # parameters less the pruned weights that are zero
     live: int  # prunable weights that can get a gradient
     live_nonzero: int
-    first_seconds: float  # of the first training, which cells of several prune ratios share
+    first_seconds: float  # of the first training, which runs of several prune ratios share
     seconds: float  # of pruning and fine-tuning
-    machine: str  # device and versions
+    machine: str  # device and versions of the last step, and the devices of earlier steps where they were others
 
     @property
-    def place(self):
-        """What tells the cell from others, but for its seed; without the prune ratio, what tells its network."""
-        return self.protocol, self.pruning, self.order, self.data_ratio, self.prune_ratio
+    def network(self):
+        """What runs of one seed share when they differ in the prune ratio alone."""
+        return self.protocol, self.method, self.order, self.data_ratio
 
     @property
-    def way(self):
-        """The way of pruning as tables call it."""
-        return self.pruning or "magnitude"
+    def cell(self):
+        """What tells the run from others, but for its seed."""
+        return *self.network, self.prune_ratio
 
     @property
     def accuracies(self):
+        """Test accuracy after pruning and after every epoch of fine-tuning, %: a list of floats."""
         return [float(accuracy) for accuracy in self.curve.split()]
 
     @property
     def by_class(self):
-        """float64 [3, classes], or [3, 0]."""
+        """Accuracy before pruning, after it and after fine-tuning, %: float64 [3, classes], or [3, 0]."""
         return np.array(self.classes.split(), dtype=np.float64).reshape(3, -1)
 
+    @property
+    def pruned(self):
+        """Test accuracy right after pruning, %."""
+        return self.accuracies[0]
+
     def end(self, epochs=1):
-        """The mean accuracy after the last epochs of fine-tuning, or, of 0 epochs, after pruning, %."""
-        return statistics.fmean((self.accuracies[1:] or self.accuracies)[-epochs:] if epochs else self.accuracies[:1])
+        """The mean test accuracy after the last epochs of fine-tuning, or, where there were none, after pruning, %."""
+        tuned = self.accuracies[1:] or self.accuracies
+        return statistics.fmean(tuned[-epochs:])
 
 
-AGREE, RESULT = Cell._fields[:5], Cell._fields[11:19]  # what all files must agree in; what two files of the same cell
+NOT_ORIGINAL = ", not the original"
+UNKNOWN = "unknown"  # a fact that a file of an earlier version does not tell
+RESULTS = ("dense", "curve", "classes", "trained", "parameters", "nonzero", "live", "live_nonzero")
+OLD_HEADERS = {"first": "first_training", "tuning": "fine_tuning", "pruning": "method"}
+LATER_FIELDS = {"scoring"}  # that files of earlier versions lack
+
+
+def load_run(path):
+    """The Run of a checkpoint; exits with one line if its last steps are not a pruning and a fine-tuning."""
+    checkpoint = read(path)
+    try:
+        return checked(describe(checkpoint))
+    except Exception as error:
+        fail(f"{path} is not a pruned network that finetune.py wrote ({type(error).__name__}: {first_line(error)})")
+
+
+def describe(checkpoint):
+    """The fields of the Run that a checkpoint is; LookupError, TypeError or ValueError if it is none."""
+    args = checkpoint["args"]
+    earlier = checkpoint["earlier"]
+    first = "train" if "train" in args else "forget"
+    later = [step for step in args if step not in ("forget", "select", "train")]
+    prunings = flags_of("prune", later, args)
+    tunings = flags_of("finetune", later, args)
+    require_pruned_then_tuned(later, prunings, tunings)
+    require_one("seed", args.values())
+    require_one("mask", tunings)
+
+    training = args[first]
+    tuning = tunings[-1]
+    dense = earlier[first]
+    order, data_ratio = order_of(args, training)
+    by_class = dense["class_accuracy"] + right_after_pruning(earlier)["class_accuracy"] + checkpoint["class_accuracy"]
+    return {
+        "dataset": training["dataset"],
+        "model": training["model"],
+        "data": data_of(training),
+        "scoring": scoring_of(args, training, order),
+        "first_training": "" if order == "untrained" else settings([training]),
+        "fine_tuning": settings(tunings),
+        "protocol": relevant_protocol(protocol_of(args, tuning), order),
+        "order": order,
+        "data_ratio": data_ratio,
+        "prune_ratio": prunings[-1]["ratio"],
+        "method": method_of(prunings, tunings, later),
+        "seed": training["seed"],
+        "dense": dense["accuracy"][-1],
+        "curve": numbers(checkpoint["accuracy"]),
+        "classes": numbers(by_class),
+        "trained": samples_trained_on(args, order, [training, *tunings]),
+        "parameters": tuning["parameters"],
+        "nonzero": tuning["parameters"] - tuning["zeros"],
+        "live": tuning["live"],
+        "live_nonzero": tuning["live"] - tuning["live_zeros"],
+        "first_seconds": dense["seconds"],
+        "seconds": checkpoint["seconds"] + sum(earlier[step]["seconds"] for step in later[:-1]),
+        "machine": machine_of(checkpoint),
+    }
+
+
+def data_of(training):
+    """The sizes and the digest of a data set, and that it is not the one of its name, where train.py could tell."""
+    text = f"{training['train_size']} + {training['test_size']} images, digest {training['data']}"
+    is_whole = training["train_size"] == DATASETS[training["dataset"]][2]
+    if is_whole and training.get("original") is False:
+        text += NOT_ORIGINAL
+    return text
+
+
+def flags_of(script, steps, args):
+    """The flags of every step that a script made; done again, a step is called prune-2, finetune-2 and so on."""
+    return [args[step] for step in steps if step.split("-")[0] == script]
+
+
+def require_pruned_then_tuned(steps, prunings, tunings):
+    """ValueError if the last of the steps is no fine-tuning, or if there was no pruning."""
+    if not prunings or not tunings or steps[-1].split("-")[0] != "finetune":
+        raise ValueError("run prune.py and then finetune.py on it")
+
+
+def right_after_pruning(earlier):
+    """The history of the last pruning."""
+    return [history for step, history in earlier.items() if step.split("-")[0] == "prune"][-1]
+
+
+def samples_trained_on(args, order, trainings):
+    """Samples times epochs of all trainings, with the scoring run where the order needs one."""
+    if "forget" in args and is_scored(order):
+        trainings = [*trainings, args["forget"]]
+    return sum(flags.get("samples", flags["train_size"]) * flags["epochs"] for flags in trainings)
+
+
+def require_one(flag, steps):
+    """ValueError if the flags of several steps have two values of one flag."""
+    values = sorted({str(flags[flag]) for flags in steps if flag in flags})
+    if len(values) > 1:
+        raise ValueError(f"its steps have --{flag} {' and '.join(values)}")
+
+
+def numbers(values):
+    return " ".join(f"{value:.6g}" for value in values)
+
+
+def machine_of(checkpoint):
+    """Device and versions of the last step, and the devices of earlier steps where they were others."""
+    versions = ", ".join(f"{package} {version}" for package, version in checkpoint["versions"].items())
+    devices = {history.get("device", checkpoint["device"]) for history in checkpoint["earlier"].values()}
+    others = sorted(devices - {checkpoint["device"]})
+    earlier = f"; earlier steps on {', '.join(others)}" if others else ""
+    return f"{checkpoint['device']}; {versions}{earlier}"
+
+
+def scoring_of(args, training, order):
+    """What chose the coreset: the settings of the scoring run, or a digest of own scores or of an own subset."""
+    if "select" in args and is_scored(order):
+        if "forget" in args:
+            return settings([args["forget"]])
+        return f"scores with digest {args['select'].get('scores', UNKNOWN)}"
+    if order.startswith("own"):
+        return f"indices with digest {training.get('subset') or UNKNOWN}"
+    return ""
+
+
+def order_of(args, training):
+    """How the samples of a first training were chosen, in words, and what share of the training set they are."""
+    samples = training.get("samples", training["train_size"])
+    share = training.get("share", 1.0)
+    subset = training.get("subset", "")
+    if "select" in args:
+        order = selected_order(args, training)
+        data_ratio = args["select"]["ratio"]
+    elif training["epochs"] == 0:
+        return "untrained", DATA_RATIO_OF["untrained"]
+    elif subset or (share >= 1 and samples < training["train_size"]):
+        order = f"own {training.get('name', subset[:8])}".rstrip()
+        data_ratio = samples / share / training["train_size"]
+    elif share < 1:
+        return "matched", share
+    else:
+        order = "base"
+        data_ratio = DATA_RATIO_OF["base"]
+    if share > 1 and order == "random":
+        order = "long"
+    elif share != 1:
+        order = f"{order} share {share:g}"
+    return order, data_ratio
+
+
+def selected_order(args, training):
+    """The order of a coreset that select.py chose, with whose scores: none where forget.py scored the same network."""
+    select = args["select"]
+    order = select["order"]
+    if order == "ccs" and select.get("cut", USUAL_CUT) != USUAL_CUT:
+        order += f" cut {select['cut']:g}"
+    if order == "random":
+        return order
+    if "forget" not in args:
+        return f"{order} of own {select.get('name', select.get('scores', '')[:8])}".rstrip()
+    if args["forget"]["model"] != training["model"]:
+        return f"{order} of {args['forget']['model']}"
+    return order
+
+
+def is_scored(order):
+    """Whether an order knows scores: the baseline, controls and own subsets do not."""
+    return order.split()[0] not in ("base", *UNSCORED)
+
+
+def settings(trainings):
+    """The flags of a training as a report prints them; of several, with the sum of their epochs."""
+    epochs = sum(flags["epochs"] for flags in trainings)
+    lr = each_once(flags["lr"] for flags in trainings)
+    batch_size = each_once(flags["batch_size"] for flags in trainings)
+    precision = each_once(flags["precision"] for flags in trainings)
+    return f"{epochs} epochs, lr {lr}, batch size {batch_size}, {precision}"
+
+
+def each_once(values):
+    return " ".join(dict.fromkeys(map(str, values)))
+
+
+def method_of(prunings, tunings, steps):
+    """The pruning method in words, from the flags of every pruning and fine-tuning and the names of all these steps.
+
+    "magnitude" is the paper's: one shot, in every layer, by magnitude. Else what differs from it.
+    """
+    usual = {"scope": "layer", "criterion": "magnitude", "structure": "weights", "start": ""}
+    words = []
+    for flags in prunings:
+        for flag, value in usual.items():
+            if flags.get(flag, value) != value:
+                words.append(f"start {flags[flag]}" if flag == "start" else flags[flag])
+    if len(steps) > 2:
+        words.append(schedule_of(prunings, tunings, steps))
+    return ", ".join(dict.fromkeys(words)) or "magnitude"
+
+
+def schedule_of(prunings, tunings, steps):
+    """The ratios and epochs of a network that was pruned or fine-tuned more than once, in words."""
+    ratios = [flags["ratio"] for flags in prunings]
+    epochs = [flags["epochs"] for flags in tunings]
+    alternate = [step.split("-")[0] for step in steps] == ["prune", "finetune"] * len(prunings)
+    same_share_each = 1 - (1 - ratios[-1]) ** (np.arange(1, len(ratios) + 1) / len(ratios))  # as p0.8-5x prunes
+    even = np.allclose(ratios, same_share_each, rtol=0, atol=1e-5) and len(set(epochs)) == 1
+    if alternate and even:
+        return f"{len(ratios)} rounds"
+    schedule = f"prune {numbers(ratios)}, tune {numbers(epochs)}"
+    if alternate:
+        return schedule
+    return f"{schedule}, steps {' '.join(steps)}"
+
+
+def checked(fields):
+    """The Run of {field: value, or its text}; ValueError says which of them cannot be."""
+    kinds = Run.__annotations__
+    values = {name: kinds[name](value) for name, value in fields.items()}
+    for ratio in ("data_ratio", "prune_ratio"):
+        values[ratio] = float(
+            f"{values[ratio]:.9g}"
+        )  # 0.6 and 0.6000000000000001, which steps of 0.1 add up to, are one
+    run = Run(**values)
+    for name, value in run._asdict().items():
+        require_plausible(name, value)
+    for accuracy in run.accuracies:
+        require_plausible("curve", accuracy)
+    for accuracy in run.by_class.flat:
+        require_plausible("classes", accuracy)
+    require_consistent(run)
+    return run
+
+
+def require_consistent(run):
+    """ValueError if fields of a Run contradict each other."""
+    if not run.accuracies:
+        raise ValueError("curve is empty")
+    if not run.order or run.order != run.order.strip():
+        raise ValueError(f"order is {run.order!r}")
+    if run.protocol != relevant_protocol(run.protocol, run.order):
+        raise ValueError(f"protocol is {run.protocol!r}, on which {run.order} cannot depend so")
+    if run.classes and len(run.by_class[0]) != DATASETS[run.dataset][0]:
+        raise ValueError(f"classes has {run.by_class.size} numbers, not three for each of {run.dataset}'s")
+    if run.data_ratio != DATA_RATIO_OF.get(run.order, run.data_ratio):
+        raise ValueError(f"data_ratio is {run.data_ratio} of {run.order}")
+    if run.nonzero > run.parameters or run.live_nonzero > run.live:
+        raise ValueError("more weights are not zero than there are")
+
+
+def require_plausible(name, value):
+    """ValueError if no run has such a value of a field."""
+    if isinstance(value, str):
+        possible = value.isprintable()
+    elif name in ("dense", "curve", "classes"):
+        possible = 0 <= value <= 100.001  # nan is not
+    elif name == "prune_ratio":
+        possible = 0 <= value < 1
+    else:
+        possible = 0 <= value < 1e18
+    if not possible:
+        raise ValueError(f"{name} is {value!r}")
+
+
+def read_csv(path):
+    """The Runs of a csv that `report.py runs` wrote, of this version or an older one; else exits with one line."""
+    try:
+        text = contents(path).getvalue().decode()
+        header, *lines = csv.reader(text.splitlines(), strict=True)
+        fields = [OLD_HEADERS.get(name, name) for name in header]
+        if set(Run._fields) - set(fields) - LATER_FIELDS or set(fields) - set(Run._fields) or has_twins(fields):
+            raise ValueError("its first line does not name the fields of a run")
+        if not lines:
+            raise ValueError("it has no runs")
+        return [checked(renewed(dict(zip(fields, line, strict=True)))) for line in lines]
+    except Exception as error:
+        fail(f"cannot read runs from {path} ({first_line(error)}); it must be a csv of `report.py runs`")
+
+
+def has_twins(words):
+    return len(set(words)) < len(words)
+
+
+def renewed(fields):
+    """The fields of a csv's line with the words of this version, and what an older one did not write."""
+    words = [OLD_WORDS.get(word, word) for word in fields["order"].split(" ")]
+    renewed = fields | {"order": " ".join(words), "method": fields["method"] or "magnitude"}
+    if "scoring" not in fields:
+        knows_scores = words[0] == "own" or is_scored(renewed["order"] or "own")
+        renewed["scoring"] = UNKNOWN if knows_scores else ""
+    return renewed
+
+
+def write_csv(runs):
+    """The text of a csv: a line with the names of the fields, and one for each run."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([Run._fields, *runs])
+    return out.getvalue()
+
+
+def load_runs(paths, asked=None):
+    """The Runs of checkpoints and csv files, none twice.
+
+    asked: {field: (value, who asked for it)}; where it is given, checkpoints must be the runs that their paths name.
+    Exits with one line if the files disagree in what all runs of a report have in common, or if two files have one run
+    with different results.
+    """
+    known = dict(asked or {})
+    seen = {}
+    first_trainings = {}
+    for path in paths:
+        is_csv = path.endswith(".csv")
+        for run in read_csv(path) if is_csv else [load_run(path)]:
+            require_agreement(run, path, known, is_asked=bool(asked))
+            require_one_result(run, path, seen)
+            if not is_csv:
+                require_one_first_training(run, path, first_trainings)
+            if asked and not is_csv:
+                require_place(run, path)
+    runs = [run for run, _ in seen.values()]
+    require_few_enough(runs)
+    return runs
+
+
+def require_agreement(run, path, known, is_asked):
+    """Exit with one line if the run differs from earlier ones in what all share.
+
+    known: {what: (value, who says so)}, to which the run adds; is_asked: whether make's wishes are among them.
+    """
+    for field, value in shared_facts(run, is_asked).items():
+        if value in ("", UNKNOWN):  # an untrained network has no first training, a random coreset no scoring
+            continue
+        other, where = known.setdefault(field, (value, path))
+        if value != other:
+            fail(f"{path} and {where} disagree in {field}: {value}; {other}. Report them apart")
+
+
+def shared_facts(run, is_asked):
+    """{what: a value that all runs of a report must have}.
+
+    A network that was pruned several times may have been fine-tuned longer than others: its method tells that. What
+    make asks for is the same of all.
+    """
+    _, _, recipe = run.fine_tuning.partition(" epochs, ")
+    facts = {
+        "dataset": run.dataset,
+        "model": run.model,
+        "data": run.data,
+        "first_training": run.first_training,
+        "the recipe of fine-tuning": recipe,
+        f"the epochs of the curve, {run.method}": len(run.accuracies),
+        scores_of(run.order): run.scoring,
+    }
+    if has_schedule(run.method) and not is_asked:
+        facts[f"fine_tuning, {run.method}"] = run.fine_tuning
+    else:
+        facts["fine_tuning"] = run.fine_tuning
+    return facts
+
+
+def has_schedule(method):
+    """Whether a pruning method tells that it was done several times."""
+    return "tune " in method or method.endswith("rounds")
+
+
+def scores_of(order):
+    """What an order goes by, in words: runs that share it must share its scores."""
+    _, _, source = order.partition(" of ")
+    if order.startswith("own"):
+        return f"the subset of {order}"
+    return f"scoring of {source}" if source else "scoring"
+
+
+def require_one_first_training(run, path, first_trainings):
+    """Exit with one line if two checkpoints of one network and seed are not of one first training."""
+    key = (*trained_as(run), run.seed)
+    dense, where = first_trainings.setdefault(key, (run.dense, path))
+    if dense != run.dense:
+        fail(
+            f"{path} and {where} say that they are of one network, but it had {run.dense:.2f} and {dense:.2f} % before "
+            f"pruning: make one of them again"
+        )
+
+
+# Every flag of every step that a checkpoint keeps, and where a report tells it. What decides a network stands in the
+# name of its run, or all runs agree in it; what does not, has a reason.
+PLACE_OF_FLAG = {
+    "dataset": "all runs agree",
+    "model": "all runs agree; scores of another network are named: low of lenet",
+    "data": "all runs agree",
+    "train_size": "all runs agree",
+    "test_size": "all runs agree",
+    "original": "all runs agree",
+    "seed": "name of the run: seed; all its steps agree",
+    "epochs": "all runs agree: in scoring, first training and fine-tuning",
+    "batch_size": "all runs agree: in scoring, first training and fine-tuning",
+    "lr": "all runs agree: in scoring, first training and fine-tuning",
+    "precision": "all runs agree: in scoring, first training and fine-tuning; of prune.py it moves no weight",
+    "events": "name: protocol",
+    "positions": "name: protocol",
+    "batchnorm": "name: protocol",
+    "ties": "name: protocol",
+    "mask": "name: protocol",
+    "order": "name: order",
+    "cut": "name: order, where it is not the usual one",
+    "share": "name: order",
+    "name": "name: order",
+    "scores": "all runs of an order agree",
+    "subset": "all runs of an order agree",
+    "ratio": "name: data ratio of select.py, prune ratio of prune.py",
+    "scope": "name: pruning method",
+    "criterion": "name: pruning method",
+    "structure": "name: pruning method",
+    "start": "name: pruning method",
+    "start_seed": "name: pruning method says whether it is another; two results of one run are refused",
+    "start_weights": "two results of one run are refused",
+    "device": "moves bits alone, and is told below a table",
+    "threads": "moves bits alone, and is told below a table",
+    "samples": "follows from subset and share",
+    "parameters": "counted by the step",
+    "weights": "counted by the step",
+    "zeros": "counted by the step",
+    "live": "counted by the step",
+    "live_zeros": "counted by the step",
+}
+
+METHOD_IN_PATH = {  # what follows pRATIO- in a path of make: the pruning method
+    "": "magnitude",
+    "live": "live",
+    "global": "global",
+    "random": "random",
+    "channels": "channels",
+    "rewound": "start initial",
+    "reinitialised": "start initial of another seed",
+    "5x": "5 rounds",
+}
+
+
+def require_place(run, path):
+    """Exit with one line if the run is not the one that its path names, PROTOCOL/DATASET/MODEL/seedK/SET/pRATIO."""
+    protocol, dataset, model, seed, data, pruning = ("", "", "", "", "", "", *Path(path).parts[:-1])[-6:]
+    order, _, data_ratio = data.partition("-")
+    prune_ratio, _, method = pruning.removeprefix("p").partition("-")
+    named = {
+        "protocol": relevant_protocol(protocol, run.order),
+        "data set": dataset,
+        "network": model,
+        "seed": seed,
+        "order": "base" if order == "full" else order,
+        "data ratio": data_ratio or f"{run.data_ratio:g}",
+        "prune ratio": prune_ratio,
+        "pruning method": METHOD_IN_PATH.get(method, method),
+    }
+    held = {
+        "protocol": run.protocol,
+        "data set": run.dataset,
+        "network": run.model,
+        "seed": f"seed{run.seed}",
+        "order": run.order,
+        "data ratio": f"{run.data_ratio:g}",
+        "prune ratio": f"{run.prune_ratio:g}",
+        "pruning method": run.method,
+    }
+    for what, value in held.items():
+        if value != named[what]:
+            fail(f"{path} is another run than its path says: its {what} is {value}; delete it, and make it again")
+
+
+def require_one_result(run, path, seen):
+    """Exit with one line if another file has this run with another result; seen: {cell and seed: (run, path)}."""
+    other, where = seen.setdefault((*run.cell, run.seed), (run, path))
+    differ = [field for field in RESULTS if getattr(run, field) != getattr(other, field)]
+    if differ:
+        name = " ".join(str(part) for part in run.cell)
+        values = ", ".join(f"{field}: {getattr(run, field)}; {getattr(other, field)}" for field in differ)
+        fail(f"{path} and {where} are one run, {name} seed {run.seed}, but differ in {values}")
+
+
+def require_few_enough(runs):
+    """Exit with one line if the statistics of so many runs would not fit into memory."""
+    cells = len({run.cell for run in runs})
+    seeds = len({run.seed for run in runs})
+    methods = len({run.method for run in runs})
+    if len(runs) * (cells + seeds + methods**2) > 4_000_000:
+        fail(f"{len(runs)} runs are too many for one report; report protocols or pruning methods apart")
+
+
+# ------------------------------------------------------------------------------------------------------ protocols
+
+
+class Departure(NamedTuple):
+    """One way in which the authors' program departs from the paper's text, as a flag of a step."""
+
+    step: str
+    flag: str
+    text: str  # the value by the paper's text
+    program: str  # the value of the program
+
+
+DEPARTURES = {
+    "shuffled": Departure("forget", "positions", "fixed", "shuffled"),
+    "flipped": Departure("forget", "events", "forgotten", "flipped"),
+    "frozen": Departure("forget", "batchnorm", "train", "frozen"),
+    "indexed": Departure("select", "ties", "random", "index"),
+    "regrown": Departure("finetune", "mask", "hold", "release"),
+}
 
 
 def departures(protocol):
     """The list of departures in a protocol's name."""
-    return {"": [], "paper": [], "released": list(DEPARTURES)}.get(protocol, protocol.split("+"))
+    named = {"": [], "paper": [], "released": list(DEPARTURES)}
+    return named.get(protocol, protocol.split("+"))
+
+
+def protocol_of(args, tuning):
+    """The departures in the flags of a run's steps, joined by +; a third value, such as toneva, is one of its own."""
+    names = []
+    for name, departure in DEPARTURES.items():
+        flags = tuning if departure.step == "finetune" else args.get(departure.step, {})
+        value = flags.get(departure.flag, departure.text)
+        value = OLD_WORDS.get(value, value)
+        if value == departure.program:
+            names.append(name)
+        elif value != departure.text:
+            names.append(value)
+    return "+".join(names)
 
 
 def rank(protocol):
     """Where a protocol comes among others: with fewer departures first."""
-    numbers = [list(DEPARTURES).index(name) if name in DEPARTURES else -1 for name in departures(protocol)]
+    positions = {name: position for position, name in enumerate(DEPARTURES)}
+    numbers = [positions.get(name, -1) for name in departures(protocol)]
     return len(numbers), numbers
 
 
-def project(protocol, order):
-    """The protocol without the departures on which no bit of a cell of that order can depend.
+def relevant_protocol(protocol, order):
+    """The protocol without the departures on which no bit of a run of that order can depend.
 
     So one random network serves every protocol with the same mask.
     """
     names = sorted(set(departures(protocol)), key=rank)
     if order == "base":
         names = [name for name in names if name in ("frozen", "regrown")]
-    elif order.split()[0] in UNSCORED:
+    elif not is_scored(order):
         names = [name for name in names if name == "regrown"]
     elif " of own" in order:
         names = [name for name in names if name in ("indexed", "regrown")]
-    return "released" if names == list(DEPARTURES) else "+".join(names) or "paper"
-
-
-def load_cell(path):
-    """The Cell of a checkpoint; exits with one line if its last steps are not a pruning and a fine-tuning."""
-    checkpoint = read(path)
-    try:
-        args, earlier = checkpoint["args"], checkpoint["earlier"]
-        steps = [name for name in args if name not in ("forget", "select", "train")]
-        prunes, tunes = ([args[s] for s in steps if s.split("-")[0] == kind] for kind in ("prune", "finetune"))
-        if not prunes or not tunes or args[steps[-1]] is not tunes[-1]:
-            raise ValueError("run prune.py and then finetune.py on it")
-        first = "train" if "train" in args else "forget"
-        origin, dense = args[first], earlier[first]
-        for key, of in (("seed", args.values()), ("mask", tunes)):
-            if len(found := sorted({str(flags[key]) for flags in of if key in flags})) > 1:
-                raise ValueError(f"its steps have --{key} {' and '.join(found)}")
-        order, data_ratio = order_of(args, origin)
-        scored = "forget" in args and order.split()[0] not in ("base", *UNSCORED)
-        trainings = [origin, *tunes, *([args["forget"]] if scored else [])]
-        names = []
-        for name, (step, setting, text, program) in DEPARTURES.items():
-            value = (tunes[-1] if step == "finetune" else args.get(step, {})).get(setting, text)
-            if value != text:  # a third value, such as toneva, is a departure of its own
-                names.append(name if value == program else value)
-        pruned = earlier[[step for step in steps if step.startswith("prune")][-1]]
-        by_class = (x for history in (dense, pruned, checkpoint) for x in history["class_accuracy"])
-        tune, versions = tunes[-1], (f"{name} {version}" for name, version in checkpoint["versions"].items())
-        values = {
-            **{key: origin[key] for key in ("dataset", "model", "seed")},
-            "data": f"{origin['train_size']} + {origin['test_size']} images, digest {origin['data']}",
-            **{"first": "" if order == "none" else settings(origin), "tuning": settings(*tunes)},
-            **{"protocol": project("+".join(names), order), "order": order, "data_ratio": data_ratio},
-            **{"prune_ratio": prunes[-1]["ratio"], "pruning": pruning_of(steps, prunes, tunes)},
-            "dense": dense["accuracy"][-1],
-            "curve": " ".join(f"{accuracy:.6g}" for accuracy in checkpoint["accuracy"]),
-            "classes": " ".join(f"{accuracy:.6g}" for accuracy in by_class),
-            "trained": sum(flags.get("samples", flags["train_size"]) * flags["epochs"] for flags in trainings),
-            **{"parameters": tune["parameters"], "nonzero": tune["parameters"] - tune["zeros"]},
-            **{"live": tune["live"], "live_nonzero": tune["live"] - tune["live_zeros"]},
-            "first_seconds": dense["seconds"],
-            "seconds": checkpoint["seconds"] + sum(earlier[step]["seconds"] for step in steps[:-1]),
-            "machine": f"{checkpoint['device']}; {', '.join(versions)}",
-        }
-        return check(values[field] for field in Cell._fields)
-    except Exception as error:
-        fail(f"{path} is not a pruned network that finetune.py wrote ({type(error).__name__}: {first_line(error)})")
-
-
-def order_of(args, origin):
-    """The order and the data ratio of a coreset network, the baseline or a control."""
-    samples, share = origin.get("samples", origin["train_size"]), origin.get("share", 1.0)
-    order, ratio = "base", 1.0
-    if select := args.get("select"):
-        own = "" if "forget" in args else f" of own {select.get('scores', '')[:8]}".rstrip()
-        order, ratio = select["order"] + own, select["ratio"]
-    elif origin["epochs"] == 0:
-        order, ratio = "none", 0.0
-    elif origin.get("subset") or share >= 1 and samples < origin["train_size"]:
-        order, ratio = f"own {origin.get('subset', '')[:8]}".rstrip(), samples / share / origin["train_size"]
-    elif share < 1:
-        return "matched", share
-    if share != 1:
-        order = "long" if order == "random" and share > 1 else f"{order} share {share:g}"
-    return order, ratio
-
-
-def settings(*trainings):
-    """The flags of a training as a report prints them; of several, with the sum of their epochs."""
-    several = (dict.fromkeys(str(flags[key]) for flags in trainings) for key in ("lr", "batch_size", "precision"))
-    lr, batch_size, precision = map(" ".join, several)
-    return f"{sum(flags['epochs'] for flags in trainings)} epochs, lr {lr}, batch size {batch_size}, {precision}"
-
-
-def pruning_of(steps, prunes, tunes):
-    """What differs from one shot by magnitude in every layer, in words."""
-    usual = {"scope": "layer", "criterion": "magnitude", "structure": "weights", "start": ""}
-    values = [(key, flags.get(key, usual[key])) for flags in prunes for key in usual]
-    words = [f"start {value}" if key == "start" else value for key, value in values if value != usual[key]]
-    alternate = [step.split("-")[0] for step in steps] == ["prune", "finetune"] * len(prunes)
-    if len(steps) > 2:
-        ratios, epochs = [flags["ratio"] for flags in prunes], [flags["epochs"] for flags in tunes]
-        even = 1 - (1 - ratios[-1]) ** (np.arange(1, len(ratios) + 1) / len(ratios))
-        if alternate and len(set(epochs)) == 1 and np.allclose(ratios, even, rtol=0, atol=1e-5):
-            words.append(f"{len(ratios)} rounds")  # each leaves the same share of what it found, as p0.8-5x does
-        else:
-            words.append(f"prune {' '.join(f'{r:g}' for r in ratios)}, tune {' '.join(f'{e:g}' for e in epochs)}")
-    if not alternate:
-        words.append(f"steps {' '.join(steps)}")
-    return ", ".join(dict.fromkeys(words))
-
-
-def check(values):
-    """The Cell of these values, or of their texts; ValueError says which of them cannot be."""
-    cell = Cell(*(kind(value) for kind, value in zip(Cell.__annotations__.values(), values, strict=True)))
-    by_class = cell.by_class
-    parts = [("curve", accuracy) for accuracy in cell.accuracies] + [("classes", x) for x in by_class.flat]
-    for name, value in [*cell._asdict().items(), *parts]:
-        most = {"dense": 100.001, "curve": 100.001, "classes": 100.001, "prune_ratio": 1}.get(name, 1e18)
-        if not (value.isprintable() if isinstance(value, str) else 0 <= value < most):  # nan is neither
-            raise ValueError(f"{name} is {value!r}")
-    if not cell.accuracies or not cell.order.strip() or cell.protocol != project(cell.protocol, cell.order):
-        raise ValueError(f"curve {cell.curve!r}, order {cell.order!r}, protocol {cell.protocol!r}")
-    if cell.classes and len(by_class[0]) != DATASETS[cell.dataset][0]:
-        raise ValueError(f"classes has {by_class.size} numbers, not three for each of {cell.dataset}'s")
-    if cell.data_ratio != ALONE.get(cell.order, cell.data_ratio):
-        raise ValueError(f"data_ratio {cell.data_ratio} of {cell.order}")
-    return cell
-
-
-def read_csv(path):
-    """The Cells of a csv that `report.py cells` wrote; exits with one line if it is anything else."""
-    try:
-        header, *lines = csv.reader(contents(path).getvalue().decode().splitlines(), strict=True)
-        if header != list(Cell._fields) or not lines:
-            raise ValueError("it has no cells" if not lines else "its first line does not name the fields of a cell")
-        return [check(line) for line in lines]
-    except Exception as error:
-        fail(f"cannot read cells from {path} ({first_line(error)}); it must be a csv of `report.py cells`")
-
-
-def write_csv(cells):
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([Cell._fields, *cells])
-    return out.getvalue()
-
-
-def load_cells(paths, known):
-    """The Cells of checkpoints and csv files, none twice.
-
-    known: {field: (value, who asked for it)}. Exits with one line if a field of AGREE has two values, or if two files
-    have the same cell with different results.
-    """
-    found = {}
-    for path in paths:
-        for cell in read_csv(path) if path.endswith(".csv") else [load_cell(path)]:
-            facts = {field: getattr(cell, field) for field in AGREE if getattr(cell, field)}
-            for field, value in (facts | {f"epochs of the curve {cell.pruning}": len(cell.accuracies)}).items():
-                other, where = known.setdefault(field, (value, path))
-                if value != other:
-                    fail(f"{path} and {where} disagree in {field}: {value}; {other}. Report them apart")
-            other, where = found.setdefault((*cell.place, cell.seed), (cell, path))
-            pairs = {field: (getattr(cell, field), getattr(other, field)) for field in RESULT}
-            if differ := [f"{field}: {one}; {two}" for field, (one, two) in pairs.items() if one != two]:
-                name = " ".join(str(part) for part in cell.place if part != "")
-                fail(f"{path} and {where} are one cell, {name} seed {cell.seed}, but differ in {', '.join(differ)}")
-    cells = [cell for cell, _ in found.values()]
-    places, seeds, ways = (len({getattr(cell, key) for cell in cells}) for key in ("place", "seed", "pruning"))
-    if len(cells) * (places + seeds + ways**2) > 4_000_000:  # every two ways of pruning have a row
-        fail(f"{len(cells)} cells are too many for one report; report protocols or ways of pruning apart")
-    return cells
-
-
-def published(cell):
-    """The authors' accuracies after fine-tuning, for this data set and network: {(order, data ratio, prune ratio): %}.
-
-    Unlike ours, theirs has a baseline of its own for every data ratio.
-    """
-    with open(PUBLISHED, newline="") as file:
-        rows = [r for r in csv.DictReader(file) if (r["dataset"], r["model"].lower()) == (cell.dataset, cell.model)]
-    places = [(float(row["data_ratio"]), float(row["prune_ratio"])) for row in rows]
-    return {(o, *place): float(r[f"{o}_finetuned"]) for place, r in zip(places, rows) for o in ("base", "low", "high")}
-
-
-class Grid:
-    """The cells that have, or serve, one protocol and one way of pruning, by place; and what its own cells span."""
-
-    def __init__(self, own, cells):
-        self.protocol, self.pruning, self.cells = own[0].protocol, own[0].pruning, defaultdict(dict)
-        shown = [c for c in cells if c.pruning == self.pruning and c.protocol == project(self.protocol, c.order)]
-        for cell in shown:
-            self.cells[cell.place[2:]][cell.seed] = cell
-        self.orders = in_order(cell.order for cell in shown)
-        self.seeds, self.prune_ratios = (sorted({getattr(c, name) for c in own}) for name in ("seed", "prune_ratio"))
-        ratios = [sorted({c.data_ratio for c in part if c.order not in ALONE}) for part in (own, shown)]
-        self.data_ratios = ratios[0] or ratios[1] or [1.0]
-        self.places = list(itertools.product(self.data_ratios, self.prune_ratios))
-        self.way = own[0].way
-
-    def at(self, order, data_ratio, prune_ratio):
-        """{seed: Cell} of one place."""
-        return self.cells.get((order, ALONE.get(order, data_ratio), prune_ratio), {})
-
-    def missing(self):
-        """The keys of the cells that it spans and does not have."""
-        spanned = itertools.product(self.orders, self.places, self.seeds)
-        gaps = [(order, place, seed) for order, place, seed in spanned if seed not in self.at(order, *place)]
-        return {(project(self.protocol, o), self.pruning, o, o in ALONE or d, p, seed) for o, (d, p), seed in gaps}
+    if names == list(DEPARTURES):
+        return "released"
+    return "+".join(names) or "paper"
 
 
 def in_order(orders):
-    """Orders as tables and figures show them."""
-    return sorted(set(orders), key=lambda order: ([*COLOURS, order].index(order), order))
+    """Each order once, as tables and figures arrange them."""
+    known = list(COLOURS)
+    return sorted(set(orders), key=lambda order: (known.index(order) if order in known else len(known), order))
 
 
-def split(cells):
-    """A Grid for every way of pruning and protocol, but for protocols whose cells are all in the rows of others.
+class Experiment:
+    """The runs of one protocol and one pruning method, by cell, and those of other protocols that serve it.
+
+    own: the runs that make its rows; among: all runs of the report.
+    """
+
+    def __init__(self, own, among):
+        self.protocol = own[0].protocol
+        self.method = own[0].method
+        shown = [run for run in among if run.method == self.method and serves(run, self.protocol)]
+        self.runs = defaultdict(dict)  # {(order, data ratio, prune ratio): {seed: Run}}
+        for run in shown:
+            self.runs[run.order, run.data_ratio, run.prune_ratio][run.seed] = run
+        self.orders = in_order(run.order for run in shown)
+        self.seeds = sorted({run.seed for run in own})
+        self.data_ratios = data_ratios_of(own) or data_ratios_of(shown) or [1.0]
+        self.prune_ratios = sorted({run.prune_ratio for run in own})
+        self.rows = list(itertools.product(self.data_ratios, self.prune_ratios))
+
+    def at(self, order, data_ratio, prune_ratio):
+        """{seed: Run} of one cell."""
+        return self.runs.get((order, DATA_RATIO_OF.get(order, data_ratio), prune_ratio), {})
+
+    def missing(self):
+        """The cells and seeds that the experiment spans and has no run of: a set."""
+        gaps = set()
+        for order, (data_ratio, prune_ratio), seed in itertools.product(self.orders, self.rows, self.seeds):
+            if seed not in self.at(order, data_ratio, prune_ratio):
+                protocol = relevant_protocol(self.protocol, order)
+                ratio = DATA_RATIO_OF.get(order, data_ratio)
+                gaps.add((protocol, self.method, order, ratio, prune_ratio, seed))
+        return gaps
+
+
+def data_ratios_of(runs):
+    return sorted({run.data_ratio for run in runs if run.order not in DATA_RATIO_OF})
+
+
+def serves(run, protocol):
+    """Whether a run is one of that protocol, of whose departures it may depend on a part alone."""
+    return run.protocol == relevant_protocol(protocol, run.order)
+
+
+def experiments_of(runs):
+    """An Experiment for every pruning method and protocol, but for protocols whose runs all serve another one.
 
     The baseline of released is that of frozen+regrown, its random networks are those of regrown: they are one row.
     """
-    protocols, own = defaultdict(set), {}
-    for cell in cells:
-        protocols[cell.pruning].add(cell.protocol)
-    for cell in sorted(cells, key=lambda cell: (cell.pruning, rank(cell.protocol))):
-        others = protocols[cell.pruning] - {cell.protocol}
-        if not any(project(other, cell.order) == cell.protocol for other in others):
-            own.setdefault((cell.pruning, cell.protocol), []).append(cell)
-    for cell in cells:  # none may be without a row
-        rows = [key for key in own if key[0] == cell.pruning and project(key[1], cell.order) == cell.protocol]
-        alone = cell.order in ALONE
-        at = {(alone or c.data_ratio, c.prune_ratio) for key in rows for c in own[key]}
-        if (alone or cell.data_ratio, cell.prune_ratio) not in at:
-            own[max(rows, key=lambda key: key[1] == cell.protocol)].append(cell)
-    return [Grid(group, cells) for group in own.values()]
+    experiments = []
+    for method in sorted({run.method for run in runs}, key=lambda method: (method != "magnitude", method)):
+        of_method = [run for run in runs if run.method == method]
+        experiments += [Experiment(own, of_method) for own in rows_by_protocol(of_method).values()]
+    return experiments
+
+
+def rows_by_protocol(runs):
+    """{protocol: the runs of one pruning method that make its rows}; no run is without a row."""
+    protocols = {run.protocol for run in runs}
+    own = defaultdict(list)
+    for run in sorted(runs, key=lambda run: rank(run.protocol)):
+        if not any(serves(run, other) for other in protocols - {run.protocol}):
+            own[run.protocol].append(run)
+    for run in runs:
+        hosts = [protocol for protocol in own if serves(run, protocol)]
+        if not any(has_row_for(run, own[protocol]) for protocol in hosts):
+            first = hosts[0] if hosts else run.protocol
+            own[run.protocol if run.protocol in hosts else first].append(run)
+    return own
+
+
+def has_row_for(run, own):
+    """Whether one of the runs that make an experiment's rows has the ratios of this run."""
+    at_prune_ratio = [other for other in own if other.prune_ratio == run.prune_ratio]
+    if run.order in DATA_RATIO_OF:
+        return bool(at_prune_ratio)
+    return any(other.data_ratio == run.data_ratio for other in at_prune_ratio)
 
 
 # ----------------------------------------------------------------------------------------------------- statistics
 
 
-class Estimate(NamedTuple):
-    """What a statistic becomes: a mean over seeds, what is known of it, and how that is printed."""
-
-    values: tuple  # of each seed, in percent or percentage points
-    sign: str = "+"  # "" for an accuracy
-    networks: int = 1  # that it rests on
-    half: float | None = None  # of the 95 % interval
-    p: float | None = None  # of no difference, Holm-corrected over the table
-    published: float | None = None
-    inside: bool | None = None  # whether the published value lies in the prediction interval of one new run
-
-    @property
-    def mean(self):
-        return statistics.fmean(self.values)
-
-    def texts(self, count):
-        """The estimate, its p and the published value; `count` adds the number of seeds."""
-        half = "" if self.half is None else f" ± {self.half:.2f}"
-        star = " *" if self.p is not None and self.p <= 0.05 else ""
-        seeds = f" ({len(self.values)})" if count else ""
-        p = "-" if self.p is None or len(self.values) < 6 else f"{self.p:.3f}" if self.p >= 0.001 else "<0.001"
-        inside = {None: "", True: " in", False: " out"}[self.inside]
-        theirs = "-" if self.published is None else f"{self.published:+.2f}{inside}"
-        return f"{self.mean:{self.sign}.2f}{half}{star}{seeds}", p, theirs
+FEWEST_DF = 3  # with fewer degrees of freedom, in networks, an interval says nothing
+FEWEST_PAIRS = 3  # likewise, of an interval from the pairs alone
 
 
-class Spread(NamedTuple):
+class Noise(NamedTuple):
     """The standard deviation of one result in a table, in percentage points, and its degrees of freedom."""
 
     sigma: float
     df: int
 
-    def half(self, variance):
-        """Half of the 95 % interval of an estimate whose variance is that many sigma^2; None if sigma is not known."""
-        return t_quantile(self.df) * self.sigma * math.sqrt(variance) if self.df > 0 else None
+    def half_width(self, variance):
+        """Half of the 95 % interval of an estimate whose variance is that many sigma^2; None if too little is known."""
+        if self.df < FEWEST_DF:
+            return None
+        return self.reach(variance)
 
-    def p(self, mean, half):
+    def reach(self, variance):
+        """As `half_width`, whatever the degrees of freedom."""
+        return t_quantile(self.df) * self.sigma * math.sqrt(variance)
+
+    def p_value(self, mean, half_width):
         """Two-sided p-value of the t test of no difference."""
-        return 1 - t_inside(abs(mean) / half * t_quantile(self.df), self.df) if half else float(mean == 0)
+        if half_width == 0:
+            return float(mean == 0)
+        return 1 - t_inside(abs(mean) / half_width * t_quantile(self.df), self.df)
 
 
-class Spreads(NamedTuple):
-    """Of one way of pruning: that of a cell, and that of a network's mean over prune ratios."""
+class PooledNoise(NamedTuple):
+    """Of one pruning method: that of a run, and that of a network's mean over prune ratios."""
 
-    cell: Spread
-    network: Spread
+    run: Noise
+    network: Noise
+
+
+class Estimate(NamedTuple):
+    """What a statistic becomes: a mean over seeds, and what is known of it."""
+
+    values: tuple  # of each seed, in percent or percentage points
+    networks: int = 1  # that it rests on
+    half_width: float | None = None  # of the 95 % interval
+    p: float | None = None  # of no difference, Holm-corrected over the table
+    published: float | None = None
+    compatible: bool | None = None  # whether the published value lies in the prediction interval of one new run
+    is_difference: bool = True
+
+    @property
+    def mean(self):
+        return statistics.fmean(self.values)
 
 
 def t_inside(t, df):
@@ -389,9 +797,11 @@ def t_inside(t, df):
 
     In theta = atan(t / sqrt(df)) its density is as cos(theta)^(df - 1); summed by the midpoint rule.
     """
-    steps, ends = (np.arange(20_000) + 0.5) / 20_000, (math.atan(t / math.sqrt(df)), math.pi / 2)
-    within, whole = (end * (np.cos(end * steps) ** (df - 1)).sum() for end in ends)
-    return within / whole
+    midpoints = (np.arange(20_000) + 0.5) / 20_000
+    end = math.atan(t / math.sqrt(df))
+    inside = end * (np.cos(end * midpoints) ** (df - 1)).sum()
+    whole = math.pi / 2 * (np.cos(math.pi / 2 * midpoints) ** (df - 1)).sum()
+    return inside / whole
 
 
 @functools.cache
@@ -400,363 +810,511 @@ def t_quantile(df):
     low, high = 0.0, 100.0
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if t_inside(middle, df) < 0.95 else (low, middle)
+        if t_inside(middle, df) < 0.95:
+            low = middle
+        else:
+            high = middle
     return high
 
 
-def spread(cells, epochs):
-    """The Spreads of Cell.end(epochs), pooled over cells: accuracy = place + seed + residual, by least squares.
+def cell_and_seed_residuals(cells, seeds, values):
+    """Of the least squares fit value = cell + seed: residuals float64 [N], and their degrees of freedom.
 
-    Cells of several prune ratios, and of protocols that differ in the mask alone, share the luck of their network, so
-    degrees of freedom count networks. Not every place needs every seed. A cell that two protocols share counts once.
+    cells, seeds: of each value, anything that can be compared; values: [N].
     """
-    unknown = Spreads(*[Spread(math.nan, 0)] * 2)
-    once = {(*c.place[2:], c.seed, c.dense, c.curve): c for c in cells}.values()
-    count = Counter(c.place for c in once)
-    once = [c for c in once if count[c.place] > 1]  # the others have no residual
-    if not once:
-        return unknown
-    groups, (y, most) = defaultdict(list), residuals([(c.place, c.seed, c.end(epochs)) for c in once])
-    for cell, residual in zip(once, y):
-        groups[cell.place[:4], cell.seed].append(residual)
-    means, some = residuals([(*key, statistics.fmean(group)) for key, group in groups.items()])
-    some = min(some, most)  # means of residuals know no more than the residuals
-    trained = (("+".join(d for d in departures(c.protocol) if d != "regrown"), *c.place[2:4], c.seed) for c in once)
-    df = min(some, residuals([(key[:-1], key[-1], 0.0) for key in dict.fromkeys(trained)])[1])
-    if not df:
-        return unknown
-    return Spreads(Spread(math.sqrt(y @ y / most), df), Spread(math.sqrt(means @ means / some), df))
-
-
-def pooled_spreads(cells):
-    """{way of pruning: (Spreads of the last epoch, of the last three)}."""
-    groups = defaultdict(list)
-    for cell in sorted(cells, key=lambda cell: cell.pruning):
-        groups[cell.way].append(cell)
-    return {way: (spread(group, 1), spread(group, 3)) for way, group in groups.items()}
-
-
-def residuals(rows):
-    """Of the least squares fit y = place + seed to rows (place, seed, y): float64 [N], and the degrees of freedom."""
-    levels = [(k, level) for k in (0, 1) for level in dict.fromkeys(row[k] for row in rows)]
-    design = np.array([[row[k] == level for k, level in levels] for row in rows], dtype=np.float64)
-    y = np.array([row[2] for row in rows])
+    indicators = [[cell == level for cell in cells] for level in dict.fromkeys(cells)]
+    indicators += [[seed == level for seed in seeds] for level in dict.fromkeys(seeds)]
+    design = np.array(indicators, dtype=np.float64).T
+    y = np.array(values, dtype=np.float64)
     effects, _, rank, _ = np.linalg.lstsq(design, y, rcond=1e-9)
     return y - design @ effects, len(y) - int(rank)
 
 
-def difference(grid, one, other, places, pooled, of=Cell.end):
-    """The Estimate of order one - order other over places [(data ratio, prune ratio)], averaged within a seed first.
+def pooled_noise(runs, last_epochs=1):
+    """The PooledNoise of Run.end(last_epochs) over the cells of one pruning method.
 
-    It rests on the seeds that have the most of these places; None if there is no pair. of: what of a Cell is compared.
-    pooled: the Spreads, of which the cell's counts where all places have one prune ratio, else the network's; None to
-    go by these pairs alone.
+    Runs of several prune ratios, and of protocols that differ in the mask alone, share the luck of their network, so
+    degrees of freedom count networks. Not every cell needs every seed. A run that two protocols share counts once.
     """
-    pairs = defaultdict(list)
-    for place in places:
-        ours, theirs = grid.at(one, *place), grid.at(other, *place)
-        for seed in sorted(ours.keys() & theirs.keys()):
-            pairs[seed].append((ours[seed], theirs[seed]))
-    most = max(map(len, pairs.values()), default=0)
-    pairs = [found for found in pairs.values() if len(found) == most]
+    unknown = PooledNoise(Noise(math.nan, 0), Noise(math.nan, 0))
+    runs = without_copies(runs)
+    seeds_of_cell = Counter(run.cell for run in runs)
+    runs = [run for run in runs if seeds_of_cell[run.cell] > 1]  # the others have no residual
+    if not runs:
+        return unknown
+
+    ends = [run.end(last_epochs) for run in runs]
+    residuals, df = cell_and_seed_residuals([run.cell for run in runs], [run.seed for run in runs], ends)
+    of_network = defaultdict(list)
+    for run, residual in zip(runs, residuals, strict=True):
+        of_network[run.network, run.seed].append(residual)
+    networks, seeds = zip(*of_network, strict=True)
+    means = [statistics.fmean(group) for group in of_network.values()]
+    mean_residuals, mean_df = cell_and_seed_residuals(networks, seeds, means)
+    mean_df = min(mean_df, df)  # means of residuals know no more than the residuals
+
+    first_trainings = dict.fromkeys((trained_as(run), run.seed) for run in runs)
+    networks, seeds = zip(*first_trainings, strict=True)
+    _, trained_df = cell_and_seed_residuals(networks, seeds, [0.0] * len(networks))
+    independent = min(mean_df, trained_df)
+    if independent == 0:
+        return unknown
+    of_run = Noise(math.sqrt(residuals @ residuals / df), independent)
+    of_mean = Noise(math.sqrt(mean_residuals @ mean_residuals / mean_df), independent)
+    return PooledNoise(of_run, of_mean)
+
+
+def without_copies(runs):
+    """The runs, but one alone of those that several protocols share."""
+    once = {}
+    for run in runs:
+        once[run.order, run.data_ratio, run.prune_ratio, run.seed, run.dense, run.curve] = run
+    return list(once.values())
+
+
+def trained_as(run):
+    """What tells the first training of a run from others, but for its seed: the mask comes later."""
+    names = [name for name in departures(run.protocol) if name != "regrown"]
+    return "+".join(names), run.order, run.data_ratio
+
+
+def noises_of(runs, last_epochs=1):
+    """{pruning method: its PooledNoise}."""
+    methods = sorted({run.method for run in runs}, key=lambda method: (method != "magnitude", method))
+    return {method: pooled_noise([run for run in runs if run.method == method], last_epochs) for method in methods}
+
+
+def difference(experiment, order, reference, rows, noise=None, measure=Run.end):
+    """The Estimate of order - reference over rows [(data ratio, prune ratio)], averaged within a seed first.
+
+    It rests on the seeds that have the most of these rows; None if there is no pair. measure: of a Run, in %.
+    noise: the PooledNoise; None to go by these pairs alone.
+    """
+    pairs = paired_runs(experiment, order, reference, rows)
     if not pairs:
         return None
-    shares, ratios = Counter(), set()
-    for cell in itertools.chain(*itertools.chain(*pairs)):
-        shares[cell.place[:4], cell.seed] += 1 / most
-        ratios.add(cell.prune_ratio)
-    values = tuple(statistics.fmean(of(a) - of(b) for a, b in found) for found in pairs)
-    variance = sum(share**2 for share in shares.values()) / len(values) ** 2
-    if pooled:
-        half = (pooled.network if len(ratios) > 1 else pooled.cell).half(variance)
+    values = []
+    shares = Counter()  # of each network in the mean of its seed
+    for of_seed in pairs:
+        values.append(statistics.fmean(measure(one) - measure(other) for one, other in of_seed))
+        for run in itertools.chain(*of_seed):
+            shares[run.network, run.seed] += 1 / len(of_seed)
+    prune_ratios = {one.prune_ratio for of_seed in pairs for one, _ in of_seed}
+    if noise is None:
+        half_width = paired_half_width(values)
     else:
-        half = paired_half(values)
-    return Estimate(values, networks=len(shares), half=half)
+        variance = sum(share**2 for share in shares.values()) / len(values) ** 2
+        of_estimate = noise.network if len(prune_ratios) > 1 else noise.run
+        half_width = of_estimate.half_width(variance)
+    return Estimate(tuple(values), networks=len(shares), half_width=half_width)
 
 
-def paired_half(values):
-    """Half of the 95 % interval of the mean by the t test of these values alone; None of a single one."""
-    return Spread(statistics.stdev(values), len(values) - 1).half(1 / len(values)) if len(values) > 1 else None
+def paired_runs(experiment, order, reference, rows):
+    """[[(run, run of the reference)] of a seed], for the seeds that have the most of the rows."""
+    pairs = defaultdict(list)
+    for row in rows:
+        runs = experiment.at(order, *row)
+        references = experiment.at(reference, *row)
+        for seed in sorted(runs.keys() & references.keys()):
+            pairs[seed].append((runs[seed], references[seed]))
+    most = max(map(len, pairs.values()), default=0)
+    return [of_seed for of_seed in pairs.values() if len(of_seed) == most]
 
 
-def sign_flip_p(values):
-    """Two-sided p-value of the mean under flips of every value's sign: the share of flips as far from 0.
-
-    All 2^n up to 20 values; beyond, 100,000 drawn with seed 0, the observed one among them.
-    """
-    random, exact = np.random.default_rng(0), len(values) <= 20
-    sums = np.zeros(1 if exact else 99_999)
-    for v in values:
-        sums = np.concatenate([sums + v, sums - v]) if exact else sums + v * random.choice([-1, 1], len(sums))
-    observed = abs(math.fsum(values))
-    far = (abs(sums) >= observed - 1e-9 * max(1.0, observed)).sum()
-    return float(far / len(sums) if exact else (far + 1) / (len(sums) + 1))
+def paired_half_width(values):
+    """Half of the 95 % interval of the mean by the t test of these values alone; None of fewer than three."""
+    if len(values) < FEWEST_PAIRS:
+        return None
+    return Noise(statistics.stdev(values), len(values) - 1).reach(1 / len(values))
 
 
 def holm(p_values):
     """The p-values adjusted for their number (Holm, 1979), a list in the order given."""
-    order, count = np.argsort(p_values, kind="stable"), len(p_values)
+    order = np.argsort(p_values, kind="stable")
+    count = len(p_values)
     adjusted = np.empty(count)
-    adjusted[order] = np.maximum.accumulate(np.array(p_values)[order] * np.arange(count, 0, -1)).clip(max=1)
+    factors = np.arange(count, 0, -1)
+    adjusted[order] = np.maximum.accumulate(np.array(p_values)[order] * factors).clip(max=1)
     return adjusted.tolist()
 
 
-# --------------------------------------------------------------------------------------------------------- tables
+# -------------------------------------------------------------------------------------------------------- table 1
+
+
+def published_accuracies(run):
+    """The authors' accuracies after fine-tuning for this data set and network: {(order, data, prune ratio): %}.
+
+    Unlike ours, theirs has a baseline of its own for every data ratio.
+    """
+    accuracies = {}
+    for row in published_rows(PUBLISHED, run):
+        for order in ("base", "low", "high"):
+            accuracies[order, float(row["data_ratio"]), float(row["prune_ratio"])] = float(row[f"{order}_finetuned"])
+    return accuracies
+
+
+def published_curves(run):
+    """The authors' accuracies after each epoch of fine-tuning: {(order, data, prune ratio): [%]}."""
+    curves = {}
+    for row in published_rows(PUBLISHED_CURVES, run):
+        cell = row["order"], float(row["data_ratio"]), float(row["prune_ratio"])
+        curves[cell] = [float(row[f"epoch{epoch}"]) for epoch in range(1, 11)]
+    return curves
+
+
+def published_rows(path, run):
+    """The rows [{column: text}] on the run's data set and network; [] where it is another experiment than theirs."""
+    train_size = DATASETS[run.dataset][2]
+    trained_as_theirs = run.first_training.startswith("10 epochs,") and run.fine_tuning.startswith("10 epochs,")
+    same_data = run.data.startswith(f"{train_size} + ") and not run.data.endswith(NOT_ORIGINAL)
+    if not same_data or not trained_as_theirs:
+        return []
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [row for row in rows if row["dataset"] == run.dataset and row["model"].lower() == run.model]
 
 
 def title(*orders):
     return " - ".join(order[:1].upper() + order[1:] for order in orders)
 
 
-def start_row(grids, grid, *place):
-    """The first fields of a row: ratios, and protocol and pruning only where the grids differ in them."""
-    row = dict(zip(("Data Ratio", "Prune Ratio"), (f"{ratio:g}" for ratio in place)))
-    several = {field: len({getattr(g, field) for g in grids}) > 1 for field in ("protocol", "pruning")}
-    row["Protocol"] = grid.protocol if several["protocol"] else None
-    return row | {"Pruning": grid.way if several["pruning"] else None}
+def compared_pairs(orders):
+    """The [(order, reference)] that a table compares: less base, then less random."""
+    pairs = [(order, "base") for order in orders if order != "base"]
+    if "random" in orders:
+        pairs += [(order, "random") for order in orders if order not in ("base", "random", *CONTROLS)]
+    return pairs
 
 
-def table_rows(grids, spreads, theirs):
-    """Table 1, and the ablation: {title: text, Estimate or None} for every place and grid.
+def row_start(experiments, experiment, data_ratio, prune_ratio):
+    """The first fields of a row; protocol and pruning method only where the experiments differ in them."""
+    row = {"Data Ratio": data_ratio, "Prune Ratio": prune_ratio}
+    if len({other.protocol for other in experiments}) > 1:
+        row["Protocol"] = experiment.protocol
+    if len({other.method for other in experiments}) > 1:
+        row["Pruning"] = experiment.method
+    return row
 
-    spreads: of `pooled_spreads`; theirs: the published accuracies.
+
+def table_rows(experiments, noises, published):
+    """Table 1, and the ablation: [{title: text, Estimate or None}] for every row of every experiment, then the means.
+
+    noises: {pruning method: PooledNoise}; published: of `published_accuracies`.
     """
-    rows, orders = [], in_order(order for grid in grids for order in grid.orders if order != "base")
-    pairs = [(order, "base") for order in orders]
-    pairs += [(o, "random") for o in orders if "random" in orders and o not in ("random", "matched", "none")]
-    places = sorted({place for grid in grids for place in grid.places})
-    for place, grid in ((place, grid) for place in places for grid in grids if place in grid.places):
-        row, base, pooled = start_row(grids, grid, *place), grid.at("base", *place), spreads[grid.way][0]
-        for order in ("base", *orders):  # another accuracy than base's is shown where it has no baseline
-            cells = grid.at(order, *place)
-            alone = cells and (order == "base" or not cells.keys() & base.keys())
-            row[title(order)] = Estimate(tuple(cell.end() for cell in cells.values()), "") if alone else None
-        comparable = not grid.pruning and set(departures(grid.protocol)) <= set(DEPARTURES)
-        for one, other in pairs:
-            found = difference(grid, one, other, [place], pooled)
-            ends = theirs.get((one, *place)), theirs.get((other, *place))
-            if found and found.half is not None:
-                found = found._replace(p=pooled.cell.p(found.mean, found.half))
-            if found and comparable and None not in ends:
-                gap, reach = ends[0] - ends[1], pooled.cell.half(2 + 2 / len(found.values))
-                found = found._replace(published=gap, inside=None if reach is None else abs(gap - found.mean) <= reach)
-            row[title(one, other)] = found
-        rows.append(row)
-    tests = [(row, name) for row in rows for name, e in row.items() if isinstance(e, Estimate) and e.p is not None]
-    for (row, name), p in zip(tests, holm([row[name].p for row, name in tests])):
-        row[name] = row[name]._replace(p=p)
-    return rows
-
-
-def effect_rows(grids, spreads):
-    """The main effects: {title: text, Estimate or None}; spreads: as in `table_rows`."""
-    rows, ratios = [], sorted({ratio for grid in grids for ratio in grid.data_ratios})
-    pairs = "low base", "high base", "low random", "high random", "low high", "random base", "matched base"
-    for grid, pair in itertools.product(grids, map(str.split, pairs)):
-        pooled, late = spreads[grid.way]
-        if whole := difference(grid, *pair, grid.places, pooled):
-            row = start_row(grids, grid) | {"Main effect": title(*pair), "All cells": whole}
-            for ratio in ratios if len(ratios) > 1 else ():
-                places = [place for place in grid.places if place[0] == ratio]
-                row[f"Data Ratio {ratio:g}"] = difference(grid, *pair, places, pooled)
-            row["Last three epochs"] = difference(grid, *pair, grid.places, late, lambda cell: cell.end(3))
-            row["Before pruning"] = difference(grid, *pair, grid.places, None, lambda cell: cell.dense)
-            row["After pruning"] = difference(grid, *pair, grid.places, None, lambda cell: cell.end(0))
-            row |= {"Networks": str(whole.networks), "Seeds": str(len(whole.values))}
-            row["Sign flips"] = f"{sign_flip_p(whole.values):.3f}" if len(whole.values) >= 6 else None
-            rows.append(row)
-    return rows
-
-
-def way_rows(grids, spreads):
-    """Every two ways of pruning under one protocol, and each less none: {title: text, Estimate or None}, by place.
-
-    Differences are paired by network. Between two ways ± is of the paired t test, since each has a spread of its own.
-    Unpruned cells, of prune ratio 0, have magnitude's; so where networks differ in luck, ± is wider than need be.
-    spreads: as in `table_rows`.
-    """
-    rows, orders = [], in_order(order for grid in grids for order in grid.orders)
-    two = [(a, b) for b, a in itertools.combinations(grids, 2) if a.protocol == b.protocol]
-    compared = [(a, b, place, place, f"{a.way} - {b.way}") for a, b in two for place in a.places if place[1]]
-    none = [(a, b) for a, b in itertools.product(grids, grids) if a.protocol == b.protocol and not b.pruning]
-    compared += [(a, b, (d, p), (d, 0), f"{a.way} - unpruned") for a, b in none for d, p in a.places if p]
-    for grid, other, place, origin, name in compared:
-        found = {}
-        for order in orders:
-            ours, theirs = grid.at(order, *place), other.at(order, *origin)
-            pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
-            values = tuple(a.end() - b.end() for a, b in pairs if a.dense == b.dense)  # else of another training
-            found[title(order)] = None
-            if values:
-                half = spreads[grid.way][0].cell.half(2 / len(values)) if grid is other else paired_half(values)
-                found[title(order)] = Estimate(values, half=half)
-        if any(found.values()):
-            rows.append(start_row(grids, grid, *place) | {"Pruning": name} | found)
-    return rows
-
-
-COSTS = {  # title: (of a Cell, decimals)
-    "Accuracy": (Cell.end, 2),
-    "Before pruning": (lambda cell: cell.dense, 2),
-    "After pruning": (lambda cell: cell.end(0), 2),
-    "samples x epochs": (lambda cell: cell.trained, 0),
-    "parameters": (lambda cell: cell.parameters, 0),
-    "not zero": (lambda cell: cell.nonzero, 0),
-    "live weights": (lambda cell: cell.live, 0),
-    "of them not zero": (lambda cell: cell.live_nonzero, 0),
-    "seconds": (lambda cell: cell.first_seconds + cell.seconds, 0),
-}
-
-COUNTED = (
-    "Means over seeds. samples x epochs count the scoring run where the order needs one; seconds do not.",
-    "Hard: the fifth of the classes that the baseline tests worst in before pruning; choosing them so makes it look a",
-    "little worse in them than it is.",
-)
-
-
-def cost_rows(grids):
-    """What networks cost and how hard classes fare, {title: text} for every order and place; means over seeds."""
+    orders = in_order(itertools.chain(*(experiment.orders for experiment in experiments)))
+    all_ratios = sorted(set(itertools.chain(*(experiment.rows for experiment in experiments))))
     rows = []
-    for grid in grids:
-        cells = (cell for found in grid.cells.values() for cell in found.values())
-        base = [cell.by_class[0] for cell in cells if cell.order == "base" and cell.classes]
-        hard = np.argsort(np.mean(base, 0), kind="stable")[: len(base[0]) // 5] if base else []
-        for order, *place in sorted(grid.cells, key=lambda key: (grid.orders.index(key[0]), key)):
-            cells = grid.cells[order, *place].values()
-            row = {"Order": order} | start_row(grids, grid, *place) | {"Seeds": str(len(cells))}
-            for name, (value, digits) in COSTS.items():
-                row[name] = f"{statistics.fmean(map(value, cells)):.{digits}f}"
-            known = [cell.by_class[:, hard].mean(1) for cell in cells if cell.classes and base]
-            for k, name in enumerate(("hard before", "hard pruned", "hard at end")):
-                row[name] = f"{np.mean(known, 0)[k]:.1f}" if known else None
-            rows.append(row)
-    return rows
+    for ratios in all_ratios:
+        for experiment in experiments:
+            if ratios in experiment.rows:
+                noise = noises[experiment.method]
+                row = row_start(experiments, experiment, *(f"{ratio:g}" for ratio in ratios))
+                row |= accuracies_at(experiment, orders, ratios)
+                for pair in compared_pairs(orders):
+                    row[title(*pair)] = table_entry(experiment, pair, ratios, noise, published)
+                rows.append(row)
+    correct_p_values(rows)
+    return rows + [mean_row(experiments, e, orders, noises, published) for e in experiments if len(e.rows) > 1]
 
 
-def columns(rows, count):
-    """Titles and the texts of every row, without columns that have no value; beside an Estimate its p and published.
+def accuracies_at(experiment, orders, ratios):
+    """{title: Estimate or None}: the accuracy of the baseline, and of an order that has no baseline to compare with."""
+    base = experiment.at("base", *ratios)
+    accuracies = {}
+    for order in in_order(["base", *orders]):
+        runs = experiment.at(order, *ratios)
+        shown = runs and (order == "base" or not runs.keys() & base.keys())
+        ends = tuple(run.end() for run in runs.values())
+        accuracies[title(order)] = Estimate(ends, is_difference=False) if shown else None
+    return accuracies
 
-    count: whether an Estimate tells its number of seeds; a table cannot know, since that of others may differ.
+
+def table_entry(experiment, pair, ratios, noise, published):
+    """The Estimate of one difference in one cell, with its p-value and what the authors published; None without one."""
+    estimate = difference(experiment, *pair, [ratios], noise)
+    if estimate is None:
+        return None
+    if estimate.half_width is not None:
+        estimate = estimate._replace(p=noise.run.p_value(estimate.mean, estimate.half_width))
+    theirs = published_difference(experiment, pair, ratios, published)
+    if theirs is not None:
+        reach = noise.run.half_width(2 + 2 / len(estimate.values))  # of one new pair beside the mean of ours
+        compatible = None if reach is None else abs(theirs - estimate.mean) <= reach
+        estimate = estimate._replace(published=theirs, compatible=compatible)
+    return estimate
+
+
+def published_difference(experiment, pair, ratios, published):
+    """What the authors published for order - reference in a cell, in points; None where they did not."""
+    departs_as_theirs = set(departures(experiment.protocol)) <= set(DEPARTURES)
+    ends = [published.get((order, *ratios)) for order in pair]
+    if experiment.method != "magnitude" or not departs_as_theirs or None in ends:
+        return None
+    return ends[0] - ends[1]
+
+
+def correct_p_values(rows):
+    """Give every Estimate of the rows that has a p-value the one that is Holm-corrected over all of them."""
+    tests = []
+    for row in rows:
+        tests += [(row, name) for name, entry in row.items() if isinstance(entry, Estimate) and entry.p is not None]
+    corrected = holm([row[name].p for row, name in tests])
+    for (row, name), p in zip(tests, corrected, strict=True):
+        row[name] = row[name]._replace(p=p)
+
+
+def mean_row(experiments, experiment, orders, noises, published):
+    """The mean over all rows of an experiment: the main effects of the orders that have every row."""
+    row = row_start(experiments, experiment, "mean", "")
+    noise = noises[experiment.method]
+    for pair in compared_pairs(orders):
+        pairs = paired_runs(experiment, *pair, experiment.rows)
+        complete = bool(pairs) and len(pairs[0]) == len(experiment.rows)
+        row[title(*pair)] = None
+        if complete:
+            estimate = difference(experiment, *pair, experiment.rows, noise)
+            theirs = [published_difference(experiment, pair, ratios, published) for ratios in experiment.rows]
+            known = None not in theirs
+            row[title(*pair)] = estimate._replace(published=statistics.fmean(theirs) if known else None)
+    return row
+
+
+# ---------------------------------------------------------------------------------------------- tables as text
+
+
+def estimate_texts(estimate, count_seeds):
+    """The estimate, its p-value and the published value as a table prints them, "-" for what there is not."""
+    text = f"{estimate.mean:+.2f}" if estimate.is_difference else f"{estimate.mean:.2f}"
+    seeds = len(estimate.values)
+    if estimate.half_width is not None:
+        text += f" ± {estimate.half_width:.2f}"
+    elif estimate.is_difference and 1 < seeds < FEWEST_PAIRS:
+        return f"{text} ({seeds} seeds: {', '.join(f'{value:+.1f}' for value in estimate.values)})", "-", "-"
+    if estimate.p is not None and estimate.p <= 0.05:
+        text += " *"
+    if count_seeds:
+        text += f" ({seeds})"
+    return text, p_text(estimate), published_text(estimate)
+
+
+def p_text(estimate):
+    if estimate.p is None or len(estimate.values) < 6:
+        return "-"
+    return f"{estimate.p:.3f}" if estimate.p >= 0.001 else "<0.001"
+
+
+def published_text(estimate):
+    if estimate.published is None:
+        return "-"
+    compatible = {None: "", True: " in", False: " out"}[estimate.compatible]
+    return f"{estimate.published:+.2f}{compatible}"
+
+
+def column_groups(rows, count_seeds):
+    """[[(title, text of every row)]]: of every entry of the rows the columns that have a value.
+
+    An Estimate has up to three, itself, its p-value and what is published, which stay side by side.
     """
-    found = []
-    for name in rows[0]:
-        cells = [row[name] for row in rows]
-        parts = [cell.texts(count) if isinstance(cell, Estimate) else (cell or "-", "-", "-") for cell in cells]
-        for heading, texts in zip((name, "p", "published"), zip(*parts)):
-            if set(texts) != {"-"}:
-                found.append((heading, *texts))
-    titles, *lines = zip(*found)
-    return titles, lines
+    groups = []
+    for name in dict.fromkeys(itertools.chain(*rows)):
+        texts = []
+        for row in rows:
+            entry = row.get(name)
+            if isinstance(entry, Estimate):
+                texts.append(estimate_texts(entry, count_seeds))
+            else:
+                texts.append(("-" if entry is None else entry, "-", "-"))
+        columns = zip((name, "p", "published"), *texts, strict=True)
+        group = [column for column in columns if set(column[1:]) != {"-"}]
+        if group:
+            groups.append(group)
+    return groups
 
 
-LEGEND = """\
-Test accuracy in %, differences in percentage points, paired by seed; (n): of n seeds.
-±: half of the 95 % interval, given this split of the data and this recipe.
-Its spread is pooled over a way of pruning's cells with two seeds: accuracy = cell + seed + residual; sigma is below.
-*: not 0 at 5 % by the t test with that spread, Holm-corrected over the {tests} differences of the table.
-p: of the same test, from 6 seeds up. in, out: of the 95 % prediction interval of a new run is the published one.
-Main effects are averaged within a seed, and their unit is the network.
-Last three epochs: of the mean accuracy after them, or after all where there are fewer.
-Sign flips: p of that test, uncorrected.
-Before, after pruning: not fine-tuned; ± is of the paired t test of these seeds alone, since spreads differ there."""
-
-TWO = "Two ways of pruning: ± takes two seeds and is of the paired t test, not corrected for the number of pairs."
-NONE = "Less unpruned: the same network at prune ratio 0; ± is of the pooled spread for magnitude, else as of two ways."
+KEYS = ("Data Ratio", "Prune Ratio", "Protocol", "Pruning", "Main effect", "Order")  # columns that say what a row is
 
 
-def legend(estimates, ways, spreads):
-    """What the signs of the tables that hold the Estimates mean, a line each; ways: of `way_rows`."""
-    known = {way: pair for way, (pair, _) in spreads.items() if pair.cell.df > 0}
-    lines = LEGEND.format(tests=sum(e.p is not None for e in estimates)).splitlines()
-    lines = lines if known else [lines[0], "A pooled interval takes two seeds of two networks."]
-    for way, (cell, network) in known.items():
-        of = f" of {way}" if len(spreads) > 1 else ""
-        told = f"{cell.sigma:.2f}, of a network's mean {network.sigma:.2f}"
-        lines.append(f"sigma{of}: {told}; degrees of freedom, in networks: {network.df}.")
-    unpruned = {row["Pruning"].endswith("unpruned") for row in ways}
-    return lines + [TWO] * (False in unpruned) + [NONE] * (True in unpruned)
+def blocks_of(groups):
+    """Tables [[column]] of at most WIDTH characters; each begins with the columns that say what a row is.
+
+    Differences from base, from random, and of controls do not share a table.
+    """
+    keys = [group[0] for group in groups if group[0][0] in KEYS]
+    blocks = []
+    last_kind = None
+    for group in groups:
+        if group[0][0] in KEYS:
+            continue
+        kind = kind_of_column(group[0][0])
+        if kind != last_kind or width_of(blocks[-1] + group) > WIDTH:
+            blocks.append(list(keys))
+            last_kind = kind
+        blocks[-1] += group
+    return blocks
 
 
-def notes(cells, grids, estimates=(), effects=()):
-    """What the report was made from and what can be said of it, a line each; effects: of `effect_rows`."""
-    cell = cells[0]
-    first = next((c.first for c in cells if c.first), "none")
-    dense = {(c.protocol, c.order, c.data_ratio, c.seed): c.first_seconds for c in cells}  # that ways of pruning share
-    seconds = sum(dense.values()) + sum(c.seconds for c in cells)
-    missing = set().union(*(grid.missing() for grid in grids))
-    lines = [
-        f"{cell.model} on {cell.dataset}: {cell.data}.",
-        f"First training: {first}. Fine-tuning: {cell.tuning}.",
-        f"Protocol: {', '.join(dict.fromkeys(g.protocol for g in grids))}. "
-        f"Seeds: {' '.join(map(str, sorted({c.seed for c in cells})))}.",
-        *(f"{n} cell{'s' * (n > 1)} made on {machine}." for machine, n in Counter(c.machine for c in cells).items()),
-        f"Their steps took {f'{seconds / 3600:.2f} h' if seconds > 3600 else f'{seconds:.0f} s'}, one after the other.",
-        *([f"Missing cells: {len(missing)} (make -n names them)."] if missing else []),
-    ]
-    measured = [e for e in estimates if e.published is not None]
-    if measured and len(grids) == 1:
-        agree, inside = sum(e.mean * e.published > 0 for e in measured), [e.inside for e in measured]
-        compatible = "" if None in inside else f", {sum(inside)} are compatible with ours"
-        lines.append(f"Of {len(measured)} published differences, {agree} have the sign of ours{compatible}.")
-        theirs, gaps = published(cell), defaultdict(list)
-        for d, p in (place for order, *place in theirs if order == "low"):
-            gaps[d].append(theirs["low", d, p] - theirs["high", d, p])
-        gaps = [statistics.fmean(gap) for gap in gaps.values()]
-        mean = f"{statistics.fmean(gaps):+.2f} ± {paired_half(gaps):.2f}"
-        lines.append(f"Published low - high: {mean} over {len(gaps)} data ratios, whose cells share networks.")
-        size = DATASETS[cell.dataset][2]
-        if (cell.data.split()[0], first[:10], cell.tuning[:10]) != (str(size), "10 epochs,", "10 epochs,"):
-            lines.append(f"The published numbers are of {size} training images, 10 and 10 epochs: another experiment.")
-    margin = MARGIN.get(cell.dataset, 0)
-    for row in effects:
-        if row["All cells"].half is not None and abs(row["All cells"].mean) + row["All cells"].half < margin:
-            name = " ".join(filter(None, (row["Protocol"], row["Pruning"], row["Main effect"])))
-            lines.append(f"{name}: equivalent, the whole interval is within ± {margin} points.")
-    return lines
+def kind_of_column(name):
+    """What a column compares: with which reference, or a control."""
+    order, _, reference = name.partition(" - ")
+    if order.lower() in CONTROLS:
+        return "control"
+    return reference if reference == "Random" else "Base"
 
 
-def render(tables, legend, notes, style):
-    """Tables [(titles, lines)] as text, markdown or latex; below them what their signs mean, and the notes."""
-    out, dash = [], "- " if style == "markdown" else ""
-    if style == "latex":
-        tabulars = itertools.chain(*(tabulars_of(titles, lines) for titles, lines in tables))
-        small = r"{\footnotesize\tabcolsep=3pt\parindent=0pt\parskip=1ex"
-        out = ["% needs \\usepackage{booktabs}", small, *tabulars, *map(escape, legend), r"\par}"]
-        return "\n".join(out + [f"% {note}" for note in notes]) + "\n"
-    for titles, lines in tables:
-        widths = [max(2, *map(len, column)) for column in zip(titles, *lines)]  # markdown's rule is "-:" at least
-        lines = [[field.rjust(width) for field, width in zip(line, widths)] for line in (titles, *lines)]
-        if style == "markdown":
-            lines.insert(1, ["-" * (width - 1) + ":" for width in widths])
-        out += [f"| {' | '.join(line)} |" if style == "markdown" else "  ".join(line) for line in lines] + [""]
-    return "\n".join(out + [dash + line for line in (*legend, *notes)]) + "\n"
+def width_of(columns):
+    """The characters of a table's line, as markdown has it."""
+    return sum(3 + max(map(len, column)) for column in columns) + 1
 
 
-def tabulars_of(titles, lines):
-    """The lines of LaTeX tabulars that a page holds, each with the columns that say what a row is."""
-    keys, groups = [], []
-    for column in zip(titles, *lines):
-        if column[0] in ("Order", "Data Ratio", "Prune Ratio", "Protocol", "Pruning", "Main effect"):
-            keys.append(column)
-        elif column[0] in ("p", "published"):
-            groups[-1].append(column)
-        else:
-            groups.append([column])
-    while groups:
-        part = keys + groups.pop(0)
-        while groups and sum(2 + min(24, max(map(len, column))) for column in part + groups[0]) <= 78:
-            part += groups.pop(0)
-        form = "".join("p{3cm}" if column[0] == "Pruning" else "r" for column in part)
-        head, *body = (" & ".join(map(escape, line)) + r" \\" for line in zip(*part))
-        for rows in range(0, len(body), 45):
-            yield from (rf"\begin{{tabular}}{{{form}}}", r"\toprule", head, r"\midrule", *body[rows : rows + 45])
-            yield from (r"\bottomrule", r"\end{tabular}", "")
+def lines_with_entries(columns):
+    """The lines [[text]] of a block, but for those that say nothing beside what row they are."""
+    titles, *lines = zip(*columns, strict=True)
+    keys = sum(name in KEYS for name in titles)
+    return titles, [line for line in lines if set(line[keys:]) != {"-"}]
 
 
-def escape(text):
+def as_text(columns, markdown=False):
+    """A block of columns as aligned text, or as a markdown table."""
+    titles, lines = lines_with_entries(columns)
+    widths = [max(2, *map(len, column)) for column in columns]  # markdown's rule is "-:" at least
+    padded = []
+    for line in (titles, *lines):
+        padded.append([field.rjust(width) for field, width in zip(line, widths, strict=True)])
+    if not markdown:
+        return "".join("  ".join(line) + "\n" for line in padded)
+    padded.insert(1, ["-" * (width - 1) + ":" for width in widths])
+    return "".join(f"| {' | '.join(line)} |\n" for line in padded)
+
+
+def as_latex(columns):
+    """Columns as one LaTeX tabular, for the package booktabs."""
+    titles, lines = lines_with_entries(columns)
+    head, *body = (" & ".join(map(latex_escaped, line)) + r" \\" for line in (titles, *lines))
+    start = rf"\begin{{tabular}}{{{'r' * len(columns)}}}"
+    return "\n".join([start, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def latex_escaped(text):
     """Text for LaTeX, minus signs as minus."""
     text = re.sub(r"([%&#_$^{}])", r"\\\1", text).replace("±", r"$\pm$").replace("<", "$<$")
     return re.sub(r"(?<!\S)([-+])(?=\d| )", r"$\1$", text)
+
+
+def render(tables, notes, style):
+    """Tables [[row]] and the notes below them in a style: text, markdown or latex."""
+    estimates = list(estimates_of(itertools.chain(*tables)))
+    count_seeds = len({len(estimate.values) for estimate in estimates}) > 1
+    groups_of_tables = [column_groups(rows, count_seeds) for rows in tables if rows]
+    if style == "latex":
+        tabulars = [as_latex(list(itertools.chain(*groups))) for groups in groups_of_tables]
+        lines = [latex_escaped(note) + r"\\" for note in notes]
+        return "\n".join([r"% needs \usepackage{booktabs}", *tabulars, r"\par\footnotesize\noindent", *lines, ""])
+    blocks = itertools.chain(*map(blocks_of, groups_of_tables))
+    texts = [as_text(block, style == "markdown") for block in blocks]
+    dash = "- " if style == "markdown" else ""
+    return "\n".join([*texts, "".join(f"{dash}{note}\n" for note in notes)])
+
+
+def estimates_of(rows):
+    for row in rows:
+        yield from (entry for entry in row.values() if isinstance(entry, Estimate))
+
+
+# ---------------------------------------------------------------------------------------------------------- notes
+
+
+def statistics_notes(estimates, noises):
+    """What the signs in a table of these Estimates mean, a line each."""
+    lines = ["Test accuracy in %, differences in percentage points, paired by seed; (n): of n seeds."]
+    tests = sum(estimate.p is not None for estimate in estimates)
+    known = {method: noise for method, noise in noises.items() if noise.run.df >= FEWEST_DF}
+    if not known:
+        return lines + [f"An interval takes more seeds: {FEWEST_DF} degrees of freedom, in networks."]
+    lines += [
+        "±: half of the 95 % interval, given this split of the data and this recipe.",
+        "Noise is pooled over a pruning method's cells with two seeds: accuracy = cell + seed + residual, sigma below.",
+        f"*: not 0 at 5 % by the t test with that noise, Holm-corrected over the {tests} differences of the table.",
+        "p: of the same test, from 6 seeds up. in, out: of the 95 % prediction interval of a new run is the published "
+        "one.",
+        "mean: over the rows above, averaged within a seed first; its unit is the network.",
+    ]
+    for method, noise in known.items():
+        name = f"sigma of {method}" if len(noises) > 1 else "sigma"
+        of_mean = f"of a network's mean {noise.network.sigma:.2f}"
+        lines.append(f"{name}: {noise.run.sigma:.2f}, {of_mean}; degrees of freedom, in networks: {noise.run.df}.")
+    return lines
+
+
+def made_from(runs, experiments):
+    """What a report was made from, a line each."""
+    first_training = next((run.first_training for run in runs if run.first_training), "none")
+    tunings = dict.fromkeys(run.fine_tuning for run in runs)
+    protocols = dict.fromkeys(experiment.protocol for experiment in experiments)
+    methods = dict.fromkeys(experiment.method for experiment in experiments)
+    seeds = sorted({run.seed for run in runs})
+    lines = [
+        f"{runs[0].model} on {runs[0].dataset}: {runs[0].data}.",
+        f"First training: {first_training}. Fine-tuning: {'; '.join(tunings)}.",
+        f"Protocol: {', '.join(protocols)}. Seeds: {' '.join(map(str, seeds))}.",
+    ]
+    if list(methods) != ["magnitude"] and len(methods) == 1:
+        lines.append(f"Pruning: {', '.join(methods)}.")
+    lines += machines_of(runs)
+    lines.append(f"Their steps took {duration(seconds_of(runs))}, one after the other.")
+    missing = set().union(*(experiment.missing() for experiment in experiments))
+    if missing:
+        lines.append(f"Missing runs: {len(missing)} (make -n names them).")
+    return lines
+
+
+def machines_of(runs):
+    """How many runs were made on which machine, a line each."""
+    counts = Counter(run.machine for run in runs)
+    return [f"{count} run{'s' * (count > 1)} made on {machine}." for machine, count in counts.items()]
+
+
+def seconds_of(runs):
+    """What the steps of these runs took; a first training that several share counts once."""
+    first_trainings = {(run.protocol, run.order, run.data_ratio, run.seed): run.first_seconds for run in runs}
+    return sum(first_trainings.values()) + sum(run.seconds for run in runs)
+
+
+def duration(seconds):
+    if seconds > 3600:
+        return f"{seconds / 3600:.2f} h"
+    return f"{seconds:.0f} s"
+
+
+def published_notes(estimates, published):
+    """How the published differences go with ours, a line each; estimates: of the cells of one experiment."""
+    compared = [estimate for estimate in estimates if estimate.published is not None]
+    if not compared:
+        return []
+    agree = sum(estimate.mean * estimate.published > 0 for estimate in compared)
+    line = f"Of {len(compared)} published differences, {agree} have the sign of ours"
+    if all(estimate.compatible is not None for estimate in compared):
+        line += f", {sum(estimate.compatible for estimate in compared)} are compatible with ours"
+    gaps = defaultdict(list)
+    for order, data_ratio, prune_ratio in published:
+        if order == "low":
+            gap = published["low", data_ratio, prune_ratio] - published["high", data_ratio, prune_ratio]
+            gaps[data_ratio].append(gap)
+    means = [statistics.fmean(gap) for gap in gaps.values()]
+    mean = f"{statistics.fmean(means):+.2f} ± {paired_half_width(means):.2f}"
+    return [f"{line}.", f"Published low - high: {mean} over {len(means)} data ratios."]
+
+
+def table(runs, style):
+    """Table 1 of the runs as text, in a style: text, markdown or latex."""
+    experiments = experiments_of(runs)
+    noises = noises_of(runs)
+    published = published_accuracies(runs[0])
+    rows = table_rows(experiments, noises, published)
+    of_cells = list(estimates_of(row for row in rows if row["Data Ratio"] != "mean"))
+    notes = statistics_notes(of_cells, noises) + made_from(runs, experiments)
+    if len(experiments) == 1:
+        notes += published_notes(of_cells, published)
+    return render([rows], notes, style)
 
 
 # -------------------------------------------------------------------------------------------------------- figures
@@ -769,8 +1327,16 @@ def pyplot():
     except ImportError:
         fail("figures need matplotlib: run `make figures`, or pip install matplotlib")
     matplotlib.use("Agg")
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "figure", "font.size": 8, "axes.spines.top": False}
-    matplotlib.rcParams.update(settings | {"axes.spines.right": False, "legend.frameon": False, "savefig.dpi": 200})
+    settings = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "figure",
+        "font.size": 8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+        "savefig.dpi": 200,
+    }
+    matplotlib.rcParams.update(settings)
     from matplotlib import pyplot
 
     return pyplot
@@ -778,164 +1344,282 @@ def pyplot():
 
 def save_figure(figure, path):
     """Write the figure as its path's ending says; exits with one line if matplotlib is not to know that ending."""
-    date = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}.get(Path(path).suffix)
-    if date is None:
+    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}.get(Path(path).suffix)
+    if metadata is None:
         fail(f"--out {path}: must end in .svg, .png or .pdf")
     with replacing(path) as file:
-        figure.savefig(file, format=Path(path).suffix[1:], bbox_inches="tight", metadata=date)
+        figure.savefig(file, format=Path(path).suffix[1:], bbox_inches="tight", metadata=metadata)
 
 
-def draw_lines(axes, grid, colours):
-    """Paper, figure 1: test accuracy over fine-tuning, a line per order, a panel per place; what must be explained."""
-    shown, fewer = [], False
-    for axis, (d, p) in zip(axes.flat, grid.places):
-        for order in colours:
-            curves = np.array([cell.accuracies[1:] for cell in grid.at(order, d, p).values()])
-            if curves.size:
-                look = {"color": colours[order], "ls": "-" if len(curves) == len(grid.seeds) else "--", "lw": 1.2}
-                epochs, fewer = range(1, curves.shape[1] + 1), fewer or look["ls"] == "--"
-                axis.plot(epochs, curves.mean(0), gid=f"line-{order}-{d:g}-{p:g}", **look)
-                axis.fill_between(epochs, curves.min(0), curves.max(0), color=colours[order], alpha=0.15, lw=0)
-                shown += [curves.min(), curves.max()] if order != "none" else []
-    if shown:
-        margin = 0.05 * (max(shown) - min(shown)) or 0.5
-        axes[0, 0].set_ylim(min(shown) - margin, max(shown) + margin)
-    words = ["mean and range of the seeds"] * (len(grid.seeds) > 1) + ["dashed: of fewer seeds"] * fewer
-    return words + ["the axis is not stretched for none"] * (len(shown) > 0 and "none" in grid.orders)
+def colours_of(orders):
+    """{order: its colour}, the same in every figure."""
+    spare = itertools.cycle(SPARE_COLOURS)
+    return {order: COLOURS.get(order) or next(spare) for order in orders}
 
 
-def draw_bars(axes, grid, colours):
-    """Paper, figure 2: test accuracy before and after pruning, bars per order, a panel per data ratio; as above."""
-    width, seeds = 0.8 / len(colours), set()
-    for axis, d in zip(axes.flat, grid.data_ratios):
-        axis.set_xticks(range(len(grid.prune_ratios)), [f"{100 * p:g}" for p in grid.prune_ratios])
-        for (i, order), (j, p) in itertools.product(enumerate(colours), enumerate(grid.prune_ratios)):
-            cells, x = grid.at(order, d, p).values(), j + width * (i - (len(colours) - 1) / 2)
-            states = {"before": [c.dense for c in cells], "after": [c.accuracies[0] for c in cells]} if cells else {}
-            for state, values in states.items():
-                look = {"edgecolor": colours[order], "facecolor": colours[order] if state == "after" else "none"}
-                if len(values) > 1:
-                    look |= {"yerr": statistics.stdev(values), "error_kw": {"lw": 0.9, "ecolor": "#888888"}}
-                    seeds.add(len(values))
-                bars = axis.bar(x, statistics.fmean(values), 0.85 * width, lw=0.8, **look)
-                bars[0].set_gid(f"bar-{state}-{order}-{d:g}-{p:g}")
-    return ["outline: before pruning, filled: after", *deviation(seeds)]
+def experiments_to_draw(runs):
+    """The Experiments of a figure, one for each protocol; exits with one line if pruning methods are mixed."""
+    experiments = experiments_of(runs)
+    methods = dict.fromkeys(experiment.method for experiment in experiments)
+    if len(methods) > 1:
+        fail(f"a figure shows one pruning method, and these files have {', '.join(methods)}")
+    return experiments
 
 
-def draw_points(axes, grid, colours):
-    """Test accuracy against the samples trained on, a point per order, a panel per place; as above."""
-    trained = [cell.trained / 1e6 for found in grid.cells.values() for cell in found.values()]
-    step, seeds = 0.02 * (max(trained) - min(trained) or max(trained) or 1), set()
-    for axis, (d, p) in zip(axes.flat, grid.places):
-        found = {order: grid.at(order, d, p).values() for order in colours}
-        costs = {order: statistics.fmean(c.trained for c in cells) / 1e6 for order, cells in found.items() if cells}
-        for order, cost in costs.items():
-            same = [other for other in costs if costs[other] == cost]
-            values = [cell.end() for cell in found[order]]
-            look = {"color": colours[order], "fmt": "o", "ms": 4, "lw": 0.9}
-            if len(values) > 1:
-                look["yerr"] = statistics.stdev(values)
-                seeds.add(len(values))
-            x = cost + step * (same.index(order) - (len(same) - 1) / 2)
-            axis.errorbar(x, statistics.fmean(values), **look)[0].set_gid(f"point-{order}-{d:g}-{p:g}")
-    words = "samples: images times epochs of all trainings, and of the scoring run where the order needs one"
-    return [words, "orders of one cost stand side by side around it", *deviation(seeds)]
+def orders_to_draw(experiments):
+    """The orders of a figure: controls have figures of their own, where there is anything else to show."""
+    orders = in_order(itertools.chain(*(experiment.orders for experiment in experiments)))
+    chosen = [order for order in orders if order not in CONTROLS]
+    return chosen if set(chosen) - {"base"} else orders
 
 
-def deviation(seeds):
-    """What error bars are, in words, if there are any; seeds: the numbers of seeds that they are of."""
-    numbers = " to ".join(map(str, sorted({min(seeds), max(seeds)}))) if seeds else ""
-    return [f"error bars: one standard deviation over {numbers} seeds"] if seeds else []
+def panels(rows, columns):
+    """A figure of rows x columns panels that share their axes, and the panels [rows, columns]."""
+    size = 1.0 + 2.4 * columns, 1.2 + 1.6 * rows
+    return pyplot().subplots(rows, columns, sharex=True, sharey=True, figsize=size, layout="constrained", squeeze=False)
 
 
-FIGURES = {  # kind: (what draws it, whether it has a panel for every prune ratio and shows none, its horizontal axis)
-    "figure1": (draw_lines, True, "epoch of fine-tuning"),
-    "figure2": (draw_bars, False, "pruned weights (%)"),
-    "tradeoff": (draw_points, True, "samples trained on (millions)"),
-}
-
-
-def draw(kind, cells, out):
-    """Write a figure of cells that have one protocol and one way of pruning; kind: of FIGURES."""
-    grids, plt = split(cells), pyplot()
-    if len(grids) > 1:
-        names = ", ".join(f"{grid.protocol} {grid.pruning}".strip() for grid in grids)
-        fail(f"a figure shows one protocol and one way of pruning, and these files have {names}")
-    (grid,), spare = grids, itertools.cycle(("#56B4E9", "#E69F00", "#F0E442", "#8B4513"))
-    draw_panels, by_place, across = FIGURES[kind]
-    orders = grid.orders if by_place else [o for o in grid.orders if o != "none"] or grid.orders
-    colours = {order: COLOURS.get(order) or next(spare) for order in orders}
-    rows, count = (len(grid.data_ratios), len(grid.prune_ratios)) if by_place else (1, len(grid.data_ratios))
-    size = {"figsize": (1.0 + 2.4 * count, 1.2 + 1.6 * rows), "layout": "constrained", "squeeze": False}
-    figure, axes = plt.subplots(rows, count, sharex=True, sharey=True, **size)
-    words = draw_panels(axes, grid, colours)
-    for axis, ratios in zip(axes.flat, grid.places if by_place else zip(grid.data_ratios)):
-        parts = (f"{100 * ratio:g} % {what}" for ratio, what in zip(ratios, ("of the data", "pruned")))
-        axis.set_title(", ".join(parts), fontsize=8)
+def finish(figure, axes, title_lines, across, legend):
+    """Write a figure's title, axis labels and legend; legend: {name: look of its line}."""
+    figure.suptitle("\n".join(title_lines), fontsize=8)
     for axis in axes[:, 0]:
         axis.set_ylabel("test accuracy (%)")
     for axis in axes[-1]:
         axis.set_xlabel(across)
-    name = f"{cells[0].model} on {cells[0].dataset}, protocol {grid.protocol}{grid.pruning and ', '}{grid.pruning}"
-    seeds = f"seed{'s' * (len(grid.seeds) > 1)} {' '.join(map(str, grid.seeds))}"
-    figure.suptitle("\n".join([f"{name}, {seeds}", *words]), fontsize=8)
-    handles = [plt.Line2D([], [], color=colour, lw=3, label=order) for order, colour in colours.items()]
-    lines = math.ceil(len(handles) / (2 + 2 * min(count, 2)))
-    figure.legend(handles=handles, loc="outside lower center", ncols=math.ceil(len(handles) / lines))
+    lines = [pyplot().Line2D([], [], label=name, **look) for name, look in legend.items()]
+    per_row = 2 + 2 * min(axes.shape[1], 2)
+    legend_rows = math.ceil(len(lines) / per_row)
+    figure.legend(handles=lines, loc="outside lower center", ncols=math.ceil(len(lines) / legend_rows))
+
+
+def legend_of(colours):
+    return {order: {"color": colour, "lw": 3} for order, colour in colours.items()}
+
+
+def subject(experiments, runs):
+    """What a figure is of, in a line."""
+    words = [f"{runs[0].model} on {runs[0].dataset}"]
+    if experiments[0].method != "magnitude":
+        words.append(experiments[0].method)
+    seeds = sorted({run.seed for run in runs})
+    words.append(f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}")
+    return ", ".join(words)
+
+
+def protocol_in_words(protocol):
+    return {"paper": "by the text", "released": "as released"}.get(protocol, protocol)
+
+
+def standing(experiment, measure, noise=None):
+    """Where low and high networks stand to the baseline in all cells: below, above or level with; None without them.
+
+    Level is what an interval that holds 0 cannot tell. measure: of a Run, in %; noise: as in `difference`.
+    """
+    sides = set()
+    for order in ("low", "high"):
+        estimate = difference(experiment, order, "base", experiment.rows, noise, measure)
+        if estimate is None or estimate.half_width is None:
+            return None
+        if abs(estimate.mean) <= estimate.half_width:
+            sides.add("level with")
+        else:
+            sides.add("above" if estimate.mean > 0 else "below")
+    return sides.pop() if len(sides) == 1 else "level with"
+
+
+def figure1(runs, out):
+    """Paper, figure 1: test accuracy over fine-tuning, a line per order, a panel per cell, protocol under protocol."""
+    experiments = experiments_to_draw(runs)
+    colours = colours_of(orders_to_draw(experiments))
+    noise = noises_of(runs)[experiments[0].method]
+    rows = [(experiment, data_ratio) for experiment in experiments for data_ratio in experiment.data_ratios]
+    prune_ratios = sorted(set(itertools.chain(*(experiment.prune_ratios for experiment in experiments))))
+    figure, axes = panels(len(rows), len(prune_ratios))
+    legend = legend_of(colours)
+    for (experiment, data_ratio), row in zip(rows, axes, strict=True):
+        for prune_ratio, axis in zip(prune_ratios, row, strict=True):
+            axis.set_title(panel_title(experiments, experiment, data_ratio, prune_ratio), fontsize=8)
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            for order, colour in colours.items():
+                draw_curve(axis, experiment, order, (data_ratio, prune_ratio), colour)
+                if draw_published_curve(axis, experiment, order, (data_ratio, prune_ratio), colour):
+                    legend["published"] = {"color": "#444444", "ls": ":", "lw": 1.2}
+    sentences = []
+    for experiment in experiments:
+        side = standing(experiment, Run.end, noise)
+        if side:
+            sentences.append(f"{protocol_in_words(experiment.protocol)}, coreset networks end {side} the baseline")
+    headline = sentence("; ".join(sentences))
+    finish(figure, axes, [*headline, subject(experiments, runs), *curve_notes(runs)], "epoch of fine-tuning", legend)
     save_figure(figure, out)
+
+
+def sentence(text):
+    """[The text as a sentence], or [] of nothing."""
+    return [f"{text[0].upper()}{text[1:]}."] if text else []
+
+
+def panel_title(experiments, experiment, data_ratio, prune_ratio=None):
+    """What a panel is of; the protocol only where the figure has several."""
+    words = []
+    if len(experiments) > 1:
+        words.append(protocol_in_words(experiment.protocol))
+    words.append(f"{100 * data_ratio:g} % of the data")
+    if prune_ratio is not None:
+        words.append(f"{100 * prune_ratio:g} % pruned")
+    return ", ".join(words)
+
+
+def draw_curve(axis, experiment, order, ratios, colour):
+    """The mean of the seeds as a line, their range as a band; dashed where seeds are missing."""
+    curves = np.array([run.accuracies[1:] for run in experiment.at(order, *ratios).values()])  # [seeds, epochs]
+    if not curves.size:
+        return
+    epochs = range(1, curves.shape[1] + 1)
+    look = {"color": colour, "lw": 1.2, "ls": "-" if len(curves) == len(experiment.seeds) else "--"}
+    if len(epochs) == 1:
+        look |= {"marker": "o", "ms": 4}
+        axis.set_xlim(0, 2)
+    data_ratio, prune_ratio = ratios
+    axis.plot(epochs, curves.mean(0), gid=f"line-{experiment.protocol}-{order}-{data_ratio:g}-{prune_ratio:g}", **look)
+    axis.fill_between(epochs, curves.min(0), curves.max(0), color=colour, alpha=0.15, lw=0)
+
+
+def draw_published_curve(axis, experiment, order, ratios, colour):
+    """What the authors' log has of this cell, dotted, beside ours as released; returns whether there is any."""
+    runs = list(experiment.at(order, *ratios).values())
+    if experiment.protocol != "released" or not runs:
+        return False
+    curve = published_curves(runs[0]).get((order, *ratios))
+    if curve is None:
+        return False
+    axis.plot(range(1, len(curve) + 1), curve, color=colour, lw=1.2, ls=":")
+    return True
+
+
+def curve_notes(runs):
+    """What the signs in figure 1 mean, a line each."""
+    if len({run.seed for run in runs}) == 1:
+        return []
+    return ["line and band: mean and range of the seeds; dashed where seeds are missing"]
+
+
+def figure2(runs, out):
+    """Paper, figure 2: accuracy before and after pruning, bars per order, a panel per data ratio and protocol."""
+    experiments = experiments_to_draw(runs)
+    colours = colours_of(orders_to_draw(experiments))
+    data_ratios = sorted(set(itertools.chain(*(experiment.data_ratios for experiment in experiments))))
+    prune_ratios = sorted(set(itertools.chain(*(experiment.prune_ratios for experiment in experiments))))
+    figure, axes = panels(len(experiments), len(data_ratios))
+    sentences = []
+    for experiment, row in zip(experiments, axes, strict=True):
+        for data_ratio, axis in zip(data_ratios, row, strict=True):
+            axis.set_title(panel_title(experiments, experiment, data_ratio), fontsize=8)
+            axis.set_xticks(range(len(prune_ratios)), [f"{100 * p:g}" for p in prune_ratios])
+            for position, prune_ratio in enumerate(prune_ratios):
+                draw_bars(axis, experiment, (data_ratio, prune_ratio), position, colours)
+        before = standing(experiment, lambda run: run.dense)
+        after = standing(experiment, lambda run: run.pruned)
+        if before and after:
+            name = protocol_in_words(experiment.protocol)
+            sentences += sentence(
+                f"{name}, coreset networks are {before} the baseline before pruning, {after} it after"
+            )
+    notes = ["outline: before pruning, filled: right after it"]
+    if len({run.seed for run in runs}) > 1:
+        notes.append("error bars: one standard deviation over the seeds")
+    finish(figure, axes, [*sentences, subject(experiments, runs), *notes], "pruned weights (%)", legend_of(colours))
+    save_figure(figure, out)
+
+
+def draw_bars(axis, experiment, ratios, position, colours):
+    """At one prune ratio, the accuracy of every order before pruning (outline) and after (filled), side by side."""
+    found = {order: list(experiment.at(order, *ratios).values()) for order in colours}
+    orders = [order for order, runs in found.items() if runs]
+    width = 0.8 / max(1, len(orders))
+    for i, order in enumerate(orders):
+        x = position + width * (i - (len(orders) - 1) / 2)
+        name = f"{experiment.protocol}-{order}-{ratios[0]:g}-{ratios[1]:g}"
+        before = draw_bar(axis, x, width, [run.dense for run in found[order]], colours[order], "none")
+        before.set_gid(f"bar-before-{name}")
+        after = draw_bar(axis, x, width, [run.pruned for run in found[order]], colours[order], colours[order])
+        after.set_gid(f"bar-after-{name}")
+
+
+def draw_bar(axis, x, width, accuracies, edge, fill):
+    """A bar of the mean accuracy, with one standard deviation where there are several."""
+    bars = axis.bar(
+        x,
+        statistics.fmean(accuracies),
+        0.85 * width,
+        yerr=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        error_kw={"lw": 0.9, "ecolor": "#888888"},
+        lw=0.8,
+        edgecolor=edge,
+        facecolor=fill,
+    )
+    return bars[0]
 
 
 # --------------------------------------------------------------------------------------------------- command line
 
 
 def asked(text):
-    """What --asked says, as `load_cells` takes it: {"first", "tuning": (settings, "--asked")}."""
+    """What --asked says, as `load_runs` takes it: {field: (settings, "--asked")}."""
     parser = Parser("")
     parser.add_training_flags()
     parser.add_device_flags()
     parser.add_argument("--tune-epochs", type=int)
     flags = vars(parser.parse_args(shlex.split(text)))
-    tuning = flags | ({} if flags["tune_epochs"] is None else {"epochs": flags["tune_epochs"]})
-    return {"first": (settings(flags), "--asked"), "tuning": (settings(tuning), "--asked")}
+    tuning = dict(flags)
+    if flags["tune_epochs"] is not None:
+        tuning["epochs"] = flags["tune_epochs"]
+    return {"first_training": (settings([flags]), "--asked"), "fine_tuning": (settings([tuning]), "--asked")}
 
 
-def main():
-    parser = Parser(__doc__)
-    kinds = ["table", "costs", "cells", *FIGURES]
-    words = "Table 1 or an ablation; what networks cost; a csv line per cell; accuracy over fine-tuning; before and "
-    words += "after pruning; against the samples trained on"
-    parser.add_argument("what", choices=kinds, help=words)
-    parser.add_argument("inputs", nargs="+", metavar="IN", help="finetuned.pt files, or csv files of `cells`")
-    styles = ["text", "markdown", "latex"]
-    parser.add_argument("--format", choices=styles, default="text", help="of table and costs (default: %(default)s)")
-    words = "insist on these training flags, with --tune-epochs N where fine-tuning has others"
-    parser.add_argument("--asked", metavar="FLAGS", type=asked, default={}, help=words)
-    parser.add_argument("--out", metavar="FILE", help="the file to write; figures need one (default: print)")
-    args = parser.start("out")
-    if args.what in FIGURES and not args.out:
-        parser.error("argument --out: a figure needs a file")
-
-    cells = load_cells(args.inputs, args.asked)
-    if args.what in FIGURES:
-        return draw(args.what, cells, args.out)
-    grids = split(cells)
-    if args.what == "cells":
-        text = write_csv(cells)
-    elif args.what == "costs":
-        text = render([columns(cost_rows(grids), False)], COUNTED, notes(cells, grids), args.format)
-    else:
-        spreads = pooled_spreads(cells)
-        effects, ways = effect_rows(grids, spreads), way_rows(grids, spreads)
-        parts = [part for part in (table_rows(grids, spreads, published(cells[0])), effects, ways) if part]
-        estimates = [e for part in parts for row in part for e in row.values() if isinstance(e, Estimate)]
-        count = len({len(e.values) for e in estimates}) > 1
-        tables = [columns(part, count) for part in parts]
-        text = render(tables, legend(estimates, ways, spreads), notes(cells, grids, estimates, effects), args.format)
+def print_or_write(text, path):
+    """Write the text to the file at `path`, or print it; exits with one line if there is no room for it."""
     try:
-        with replacing(args.out) if args.out else open(1, "wb", closefd=False) as file:
+        with replacing(path) if path else open(1, "wb", closefd=False) as file:
             file.write(text.encode())
     except OSError as error:
         fail(f"cannot print ({first_line(error)})")
+
+
+COMMANDS = """
+commands, each with an example:
+  table     Table 1, or a table of several protocols or pruning methods
+            python report.py table runs/paper/MNIST/lenet/seed*/*/p*/finetuned.pt
+  runs      a csv line for each run, which the other commands read in the place of checkpoints
+            python report.py runs runs/*/MNIST/lenet/seed*/*/p*/finetuned.pt --out lenet.csv
+  figure1   test accuracy over fine-tuning, a panel per cell; several protocols stand one under the other
+            python report.py figure1 lenet.csv --out figure1.svg
+  figure2   test accuracy before and right after pruning
+            python report.py figure2 lenet.csv --out figure2.svg
+"""
+
+
+def main():
+    parser = Parser(__doc__, epilog=COMMANDS)
+    figures = {"figure1": figure1, "figure2": figure2}
+    parser.add_argument("command", choices=["table", "runs", *figures], help="what to make, see below")
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="finetuned.pt files, or csv files of `report.py runs`")
+    styles = ["text", "markdown", "latex"]
+    parser.add_argument("--format", choices=styles, default="text", help="of table (default: %(default)s)")
+    insist = "insist on these training flags, with --tune-epochs N where fine-tuning has others, and on what paths say"
+    parser.add_argument("--asked", metavar="FLAGS", type=asked, default={}, help=insist)
+    parser.add_argument("--out", metavar="FILE", help="the file to write; figures need one (default: print)")
+    args = parser.start("out")
+    if args.command in figures and not args.out:
+        parser.error("argument --out: a figure needs a file")
+
+    runs = load_runs(args.inputs, args.asked)
+    if args.command in figures:
+        figures[args.command](runs, args.out)
+    elif args.command == "runs":
+        print_or_write(write_csv(runs), args.out)
+    else:
+        print_or_write(table(runs, args.format), args.out)
 
 
 if __name__ == "__main__":

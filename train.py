@@ -7,6 +7,11 @@ and forget.py, prune.py and finetune.py import them. The settings are those of t
 batch 64, cross-entropy, no augmentation, pixels scaled to [-1, 1].
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback, while it loads, too
+
 import argparse
 import contextlib
 import fcntl
@@ -20,7 +25,6 @@ import math
 import os
 import pickle
 import platform
-import signal
 import sys
 import tempfile
 import time
@@ -31,6 +35,7 @@ from typing import NamedTuple
 
 # Idle OpenMP threads must sleep, not spin: with more threads than cores, spinning makes a step 30 times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # fp32 means fp32, whatever a container sets
 
 import numpy as np
 import torch
@@ -43,13 +48,24 @@ DATASETS = {  # name: classes, shape of an image, size of the original training 
     "CIFAR10": (10, (3, 32, 32), 50_000, 10_000),
     "CIFAR100": (100, (3, 32, 32), 50_000, 10_000),
 }
+ORIGINALS = {"MNIST": "1e35582d42a90940"}  # the digest of the original data set, where it is known
 
 
 def fail(message, status=1):
-    """End the program with one line on stderr; a character that a terminal would obey is shown escaped."""
-    line = f"{Path(sys.argv[0]).name}: error: {message}"
-    print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), file=sys.stderr)
+    """End the program with one line on stderr."""
+    complain(message)
     sys.exit(status)
+
+
+def complain(message):
+    """Print an error in one line on stderr, or nowhere if that is closed: print would take stdout."""
+    if sys.stderr is not None:
+        print(printable(f"{Path(sys.argv[0]).name}: error: {message}"), file=sys.stderr)
+
+
+def printable(text):
+    """The text with characters that a terminal would obey shown escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def say(line):
@@ -71,7 +87,7 @@ class Data(NamedTuple):
     train_labels: torch.Tensor
     test_images: torch.Tensor
     test_labels: torch.Tensor
-    facts: dict  # goes into every checkpoint: sizes, and a digest that tells two data sets apart
+    facts: dict  # goes into every checkpoint: sizes, a digest that tells data sets apart, whether it is the original
 
 
 def load(name, root, device="cpu"):
@@ -79,67 +95,133 @@ def load(name, root, device="cpu"):
 
     The file holds {"train_images": uint8 [N, C, H, W], "train_labels": int64 [N], "test_images", "test_labels"}.
     Exits with one line if it is damaged, or if there is neither a file nor a network.
+
+    The fact "original" tells whether MNIST is the original, by its digest: its raw files are compared with nothing.
+    Of CIFAR, torchvision checks what it downloads; whether a CIFAR10.pt came from there is not known, and not told.
     """
-    path, (classes, shape, *_) = Path(root) / f"{name}.pt", DATASETS[name]
+    path = Path(root) / f"{name}.pt"
+    packed = None
     if not path.exists():
-        pack(name, path)
+        packed = pack(name, path)
     try:
-        packed = load_pt(path)
-        parts = [packed[f"{split}_{part}"].contiguous() for split in ("train", "test") for part in ("images", "labels")]
-        for split, images, labels in (("train", *parts[:2]), ("test", *parts[2:])):
-            if images.dtype != torch.uint8 or images.shape[1:] != shape or len(images) == 0:
-                raise ValueError(f"{split}_images must be uint8 [N, {', '.join(map(str, shape))}]")
-            if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
-                raise ValueError(f"{split}_labels must be int64 [{len(images)}], one for each image")
-            if labels.min() < 0 or labels.max() >= classes:
-                raise ValueError(f"{split}_labels must lie in 0 to {classes - 1}")
-        if len(labels.unique()) < classes:
-            raise ValueError(f"test_labels must have every class from 0 to {classes - 1}")
+        if packed is None:
+            packed = load_pt(path)
+        tensors = splits(packed, name)
     except Exception as error:
         fail(f"cannot use the data set {path} ({first_line(error)}); if it is damaged, copy a good one there")
-    digest = hashlib.sha256()
-    for tensor in parts:
-        digest.update(tensor.numpy())
-    facts = {"train_size": len(parts[0]), "test_size": len(parts[2]), "data": digest.hexdigest()[:16]}
-    return Data(name, *(tensor.to(device) for tensor in parts), facts)
+    train_images, _, test_images, _ = tensors
+    facts = {
+        "train_size": len(train_images),
+        "test_size": len(test_images),
+        "data": digest(tensors),
+    }
+    if name in ORIGINALS:
+        facts["original"] = facts["data"] == ORIGINALS[name]
+    return Data(name, *(tensor.to(device) for tensor in tensors), facts)
+
+
+def digest(tensors):
+    """What tells these tensors, on the CPU, from others: 16 hexadecimal digits."""
+    sha256 = hashlib.sha256()
+    for tensor in tensors:
+        sha256.update(tensor.numpy())
+    return sha256.hexdigest()[:16]
+
+
+def splits(packed, name):
+    """(train_images, train_labels, test_images, test_labels) of what a NAME.pt holds; ValueError if it does not fit."""
+    classes = DATASETS[name][0]
+    train_images, train_labels = images_and_labels(packed, "train", name)
+    test_images, test_labels = images_and_labels(packed, "test", name)
+    if len(test_labels.unique()) < classes:
+        raise ValueError(f"test_labels must have every class from 0 to {classes - 1}")
+    return train_images, train_labels, test_images, test_labels
+
+
+def images_and_labels(packed, split, name):
+    """The images, uint8 [N, C, H, W], and labels, int64 [N], of a split: "train" or "test".
+
+    ValueError says what of them data set `name` cannot have.
+    """
+    classes, shape, *_ = DATASETS[name]
+    images = packed[f"{split}_images"].contiguous()
+    labels = packed[f"{split}_labels"].contiguous()
+    if images.dtype != torch.uint8 or images.shape[1:] != shape or len(images) == 0:
+        raise ValueError(f"{split}_images must be uint8 [N, {', '.join(map(str, shape))}]")
+    if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+        raise ValueError(f"{split}_labels must be int64 [{len(images)}], one for each image")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"{split}_labels must lie in 0 to {classes - 1}")
+    return images, labels
 
 
 def pack(name, path):
-    """Download and verify the data set with torchvision, then write it to `path`, once.
+    """The data set as torchvision downloads and verifies it, written to `path`, once; None if another process did that.
 
-    torchvision takes no lock, and of MNIST it checks that the files exist, not that they are whole.
+    Of MNIST, torchvision checks that the raw files exist, not that they are whole.
     """
-    from torchvision import datasets
-
-    classes, _, *sizes = DATASETS[name]
-    packed = {}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        for _ in range(600):  # one process packs and those beside it wait, but not for ever for one that died elsewhere
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(1)
-                continue
-            except OSError:  # a shared folder without locks: each process packs, and what is renamed last stays
-                pass
-            break
-        if path.exists():
-            return
-        for split, size in zip(("train", "test"), sizes):
-            original = getattr(datasets, name)(path.parent, train=split == "train", download=True)
-            images, labels = torch.as_tensor(original.data), torch.as_tensor(original.targets)
-            if len(images) != size or labels.unique().tolist() != list(range(classes)):
-                raise ValueError(f"its {split} files are damaged; delete them")
-            packed[f"{split}_images"] = (images[:, None] if images.ndim == 3 else images.movedim(3, 1)).contiguous()
-            packed[f"{split}_labels"] = labels
+        with locked(path.parent):
+            if path.exists():
+                return None
+            packed = from_torchvision(name, path.parent)
+            if name in ORIGINALS and digest(splits(packed, name)) != ORIGINALS[name]:
+                say(f"the {name} in {path.parent} is not the original one; reports will say so")
+            if can_be_written(path.parent):
+                write(path, packed)
+            else:
+                say(f"{path.parent} cannot be written: {name} stays in memory")
     except Exception as error:  # torchvision has no error class of its own
         fail(
             f"no {path}, and torchvision could not get {name} ({first_line(error)}); "
             f"copy {path.name}, or the original files as torchvision lays them out, into {path.parent}"
         )
-    write(path, packed)
+    return packed
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Within, other processes wait that come to the same line; torchvision takes no lock.
+
+    They wait ten minutes at most, for the holder may have died on another machine. In a shared folder without locks
+    nobody waits: each process packs, and what is renamed last stays.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        for _ in range(600):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(1)
+                continue
+            except OSError:
+                pass
+            break
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def from_torchvision(name, folder):
+    """What NAME.pt holds, from the files that torchvision finds in the folder or downloads into it."""
+    from torchvision import datasets
+
+    classes, _, train_size, test_size = DATASETS[name]
+    packed = {}
+    for split, size in (("train", train_size), ("test", test_size)):
+        original = getattr(datasets, name)(folder, train=split == "train", download=True)
+        images = torch.as_tensor(original.data)
+        labels = torch.as_tensor(original.targets)
+        if len(images) != size or len(labels) != size or labels.unique().tolist() != list(range(classes)):
+            raise ValueError(f"its {split} files are damaged; delete them")
+        if images.ndim == 3:
+            images = images[:, None]  # MNIST has no channels
+        else:
+            images = images.movedim(3, 1)
+        packed[f"{split}_images"] = images.contiguous()
+        packed[f"{split}_labels"] = labels
+    return packed
 
 
 def pixels(images, dtype=torch.float32):
@@ -161,9 +243,22 @@ def lenet():
     ReLU comes after pooling: the same values and gradients as before it, on a quarter of the numbers.
     """
     return nn.Sequential(
-        *(nn.Conv2d(1, 6, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(6, 16, 5), nn.MaxPool2d(2), nn.ReLU()),
-        *(nn.Flatten(), nn.Linear(256, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
+        nn.Conv2d(1, 6, 5),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Conv2d(6, 16, 5),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(256, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, 10),
     )
+
+
+NETWORKS = {"fcnet": fcnet, "lenet": lenet}
 
 
 def build(model, dataset, seed):
@@ -175,28 +270,41 @@ def build(model, dataset, seed):
     classes, shape, *_ = DATASETS[dataset]
     torch.manual_seed(seed)
 
-    def note(conv, inputs, output):
+    def note_map_sizes(conv, inputs, output):
         conv.map_sizes = tuple(inputs[0].shape[2:]), tuple(output.shape[2:])
 
     try:
-        if model in ("fcnet", "lenet"):
-            net = globals()[model]()
+        if model in NETWORKS:
+            net = NETWORKS[model]()
         else:
             from torchvision import models
 
             if model not in models.list_models(module=models):
                 fail(f"--model {model}: must be fcnet, lenet or a torchvision classification model, such as resnet18")
             net = models.get_model(model, weights=None, num_classes=classes)
-        hooks = [layer.register_forward_hook(note) for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+        convolutions = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+        hooks = [conv.register_forward_hook(note_map_sizes) for conv in convolutions]
         shapes = {name: tensor.to("meta") for name, tensor in net.state_dict(keep_vars=True).items()}
         logits = torch.func.functional_call(net, shapes, torch.zeros(2, *shape, device="meta"))
         if not torch.is_tensor(logits) or logits.shape != (2, classes):
             raise ValueError("it does not answer with one number per class and nothing else")
     except Exception as error:  # whatever a network raises on images of a shape it was not made for
-        fail(f"--model {model} cannot take {dataset}'s {' x '.join(map(str, shape))} images ({first_line(error)})")
+        why = why_not(model, shape, error)
+        fail(f"--model {model} cannot take {dataset}'s {' x '.join(map(str, shape))} images ({why})")
     for hook in hooks:
         hook.remove()
     return net
+
+
+def why_not(model, shape, error):
+    """Why a network cannot take images of that shape: what to do, where that is known, or else what it raised."""
+    if is_of_memory(error):
+        return NO_MEMORY
+    if model in NETWORKS:
+        return "it is made for MNIST: use --dataset MNIST"
+    if shape[0] != 3:
+        return "torchvision's networks need three channels: use --dataset CIFAR10"
+    return first_line(error)
 
 
 def prunable(net):
@@ -209,12 +317,16 @@ def live_taps(conv):
 
     On small maps many do not: their weights have zero gradient for ever and change no output.
     """
-    taps = []
-    geometry = conv.kernel_size, conv.stride, conv.padding, conv.dilation, *conv.map_sizes
-    for k, stride, pad, dilation, n_in, n_out in zip(*geometry):
-        met = [t for t in range(k) if any(0 <= o * stride - pad + t * dilation < n_in for o in range(n_out))]
-        taps.append(slice(met[0], met[-1] + 1))
-    return tuple(taps)
+    slices = []
+    by_axis = zip(conv.kernel_size, conv.stride, conv.padding, conv.dilation, *conv.map_sizes)
+    for taps, stride, padding, dilation, pixels, outputs in by_axis:
+        live = []
+        for tap in range(taps):
+            met = [output * stride - padding + tap * dilation for output in range(outputs)]
+            if any(0 <= pixel < pixels for pixel in met):
+                live.append(tap)
+        slices.append(slice(live[0], live[-1] + 1))
+    return tuple(slices)
 
 
 class PatchProducts(torch.autograd.Function):
@@ -236,7 +348,8 @@ class PatchProducts(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dy):
         x, weight = ctx.saved_tensors
-        dx, dweight = torch.zeros_like(x), torch.zeros_like(weight)
+        dx = torch.zeros_like(x)
+        dweight = torch.zeros_like(weight)
         for place, pixels, taps in ctx.products:
             dx[pixels].view(len(x), -1).addmm_(dy[place], weight[taps].flatten(1))
             dweight[taps].view(len(weight), -1).addmm_(dy[place].t(), x[pixels].flatten(1))
@@ -245,25 +358,35 @@ class PatchProducts(torch.autograd.Function):
 
 def patch_rows(conv):
     """[(place, pixels, taps)]: where each row of taps of each output pixel lies in y, x and the live taps."""
-    found, whole = [], slice(None)
-    (height, width), (rows, columns) = conv.map_sizes[0], live_taps(conv)
-    for place in itertools.product(*map(range, conv.map_sizes[1])):
-        y, x = (at * stride - pad for at, stride, pad in zip(place, conv.stride, conv.padding))  # what tap 0, 0 meets
-        first, last = max(columns.start, -x), min(columns.stop, width - x)
-        for row in range(max(rows.start, -y), min(rows.stop, height - y)):
-            if first < last:
-                taps = (whole, row - rows.start, slice(first - columns.start, last - columns.start))
-                found.append(((whole, *place), (whole, y + row, slice(x + first, x + last)), taps))
-    return found
+    products = []
+    every = slice(None)
+    height, width = conv.map_sizes[0]
+    output_height, output_width = conv.map_sizes[1]
+    rows, columns = live_taps(conv)
+    for i, j in itertools.product(range(output_height), range(output_width)):
+        top = i * conv.stride[0] - conv.padding[0]  # the pixel that tap 0, 0 meets, which may be padding
+        left = j * conv.stride[1] - conv.padding[1]
+        first = max(columns.start, -left)
+        last = min(columns.stop, width - left)
+        if first >= last:
+            continue
+        for row in range(max(rows.start, -top), min(rows.stop, height - top)):
+            pixels = (every, top + row, slice(left + first, left + last))
+            taps = (every, row - rows.start, slice(first - columns.start, last - columns.start))
+            products.append(((every, i, j), pixels, taps))
+    return products
 
 
 def multiply(conv, products, x):
     """What `conv`, whose weight is [O, rows, columns, C] of live taps, makes of x [B, C, H, W]."""
     kind = x.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-    x, weight = x.to(dtype).permute(0, 2, 3, 1).contiguous(), conv.weight.to(dtype)
+    x = x.to(dtype).permute(0, 2, 3, 1).contiguous()
+    weight = conv.weight.to(dtype)
     y = PatchProducts.apply(x, weight, conv.map_sizes[1], products).permute(0, 3, 1, 2)
-    return y if conv.bias is None else y + conv.bias.to(dtype).view(-1, 1, 1)
+    if conv.bias is None:
+        return y
+    return y + conv.bias.to(dtype).view(-1, 1, 1)
 
 
 @contextlib.contextmanager
@@ -342,51 +465,98 @@ def fit(net, data, args, stream, subset=None, share=1.0, hold=False, batchnorm="
     "class_accuracy": of the last epoch, "loss": mean training loss of each epoch, "seconds": of it all}. Exits with
     one line if the loss is not finite.
     """
-    start = told = time.perf_counter()
-    step_name, labels = f"{Path(sys.argv[0]).stem:8}", data.train_labels
+    start = time.perf_counter()
+    labels = data.train_labels
     samples = torch.arange(len(labels)) if subset is None else torch.from_numpy(subset)
-    size = round(share * len(samples))
-    if size == 0:
-        fail(f"--share {share} of {len(samples)} samples is none")
-    if size % args.batch_size == 1 and batchnorm == "train" and "BatchNorm" in str(net):
-        fail(f"the last of {size} samples would be a batch alone, too little for BatchNorm; change --batch-size")
-    shuffle, queue = np.random.default_rng([args.seed, stream]), samples[:0]
+    check_epoch(net, len(samples), share, args.batch_size, batchnorm)
+    orders = sample_orders(samples, share, np.random.default_rng([args.seed, stream]))
     torch.manual_seed(int(np.random.SeedSequence([args.seed, stream]).generate_state(1)[0]))  # where there is dropout
     logits = torch.zeros(len(labels), DATASETS[data.name][0], device=labels.device)
     with small_maps(net):
-        accuracy, by_class = evaluate(net, data, args.precision)
-        history = {"accuracy": [accuracy], "class_accuracy": by_class, "loss": []}
+        accuracy, class_accuracy = evaluate(net, data, args.precision)
+        history = {"accuracy": [accuracy], "class_accuracy": class_accuracy, "loss": []}
         net.train(batchnorm == "train")
         step = training_step(net, data, logits, args, hold)
         for epoch in range(1, args.epochs + 1):
             net.train(batchnorm == "train")
-            if len(queue) < size:
-                passes = [shuffle.permutation(len(samples)) for _ in range(math.ceil(share))]
-                queue = samples[torch.from_numpy(np.concatenate(passes))]
-            order, queue = queue[:size].to(labels.device), queue[size:]
-            for i, batch in enumerate(order.split(args.batch_size)):
+            order = next(orders).to(labels.device)
+            for batch in with_progress(order.split(args.batch_size), epoch, args.epochs):
                 step(batch)
-                if sys.stdout.isatty() and time.perf_counter() - told > 30:
-                    told = time.perf_counter()
-                    say(f"{step_name} epoch {epoch}/{args.epochs}  {i * args.batch_size} of {size} samples")
-            loss = F.cross_entropy(logits[order], labels[order], reduction="none")
-            if not loss.isfinite().all():
-                bad = int(loss.isfinite().logical_not().nonzero()[0]) // args.batch_size + 1
-                fail(f"the loss is not finite in epoch {epoch}, step {bad}: try a smaller --lr; nothing was written")
-            history["loss"].append(loss.mean().item())
-            seen = 100 * (logits[order].argmax(1) == labels[order]).double().mean().item()
-            accuracy, history["class_accuracy"] = evaluate(net, data, args.precision)
+            losses = F.cross_entropy(logits[order], labels[order], reduction="none")
+            fail_unless_finite(losses, epoch, args.batch_size)
+            accuracy, class_accuracy = evaluate(net, data, args.precision)
             history["accuracy"].append(accuracy)
+            history["class_accuracy"] = class_accuracy
+            history["loss"].append(losses.mean().item())
             if watch:
                 watch(logits)
-            told = time.perf_counter()
-            spent = told - start
-            say(
-                f"{step_name} epoch {epoch}/{args.epochs}  loss {history['loss'][-1]:.4f}  "
-                f"train {seen:.2f} %  test {accuracy:.2f} %  {spent:.1f} s  "
-                f"left {spent / epoch * (args.epochs - epoch):.0f} s  {args.out}"
-            )
+            say_epoch(history, args.epochs, time.perf_counter() - start)
     return history | {"seconds": time.perf_counter() - start}
+
+
+def check_epoch(net, samples, share, batch_size, batchnorm):
+    """Exit with one line if the network cannot be trained on epochs of that share of so many samples."""
+    size = round(share * samples)
+    if size == 0:
+        fail(f"--share {share} of {samples} samples is none")
+    if size % batch_size == 1 and batchnorm == "train" and "BatchNorm" in str(net):
+        fail(f"the last of {size} samples would be a batch alone, too little for BatchNorm; change --batch-size")
+
+
+def sample_orders(samples, share, shuffle):
+    """Yield, epoch after epoch, the order in which it takes the samples: int64 [round(share * M)] of `samples` [M].
+
+    An epoch takes what the last pass over the samples left, if that is enough, else the first part of a new pass, or of
+    as many passes as share asks for.
+    """
+    size = round(share * len(samples))
+    left = samples[:0]
+    while True:
+        if len(left) < size:
+            passes = [shuffle.permutation(len(samples)) for _ in range(math.ceil(share))]
+            left = samples[torch.from_numpy(np.concatenate(passes))]
+        yield left[:size]
+        left = left[size:]
+
+
+def with_progress(batches, epoch, epochs):
+    """The batches; on a terminal, a line every 30 seconds tells how many of them are done."""
+    script = Path(sys.argv[0]).stem
+    told = time.perf_counter()
+    for done, batch in enumerate(batches):
+        if sys.stdout.isatty() and time.perf_counter() - told > 30:
+            told = time.perf_counter()
+            say(f"{script:8} epoch {epoch}/{epochs}  step {done} of {len(batches)}")
+        yield batch
+
+
+def fail_unless_finite(losses, epoch, batch_size):
+    """Exit with one line that names the first step with a loss, of losses [M] by sample, that is not finite."""
+    infinite = losses.isfinite().logical_not().nonzero()
+    if len(infinite):
+        step = int(infinite[0]) // batch_size + 1
+        fail(f"the loss is not finite in epoch {epoch}, step {step}: try a smaller --lr; nothing was written")
+
+
+def say_epoch(history, epochs, seconds):
+    """The line that ends an epoch; seconds: since the training began."""
+    script = Path(sys.argv[0]).stem
+    epoch = len(history["loss"])
+    left = seconds / epoch * (epochs - epoch)
+    say(
+        f"{script:8} epoch {epoch}/{epochs}  loss {history['loss'][-1]:.4f}  "
+        f"test {history['accuracy'][-1]:.2f} %  left {duration(left)}"
+    )
+
+
+def duration(seconds):
+    """A time as people say it: 40 s, 12 min, 3 h 20 min."""
+    minutes = round(seconds / 60)
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def training_step(net, data, logits, args, hold):
@@ -397,6 +567,10 @@ def training_step(net, data, logits, args, hold):
     held = [layer.weight for layer in prunable(net).values() if hold and (layer.weight == 0).any()]
     masks = [(weight != 0).to(weight.dtype) for weight in held]
     on_gpu = logits.device.type == "cuda"
+    if on_gpu and sums_in_no_order(net):
+        say(
+            f"a GPU gives this network other bits every time: {', '.join(sums_in_no_order(net))} sums in no fixed order"
+        )
     optimizer = torch.optim.Adam(net.parameters(), lr=args.lr, fused=True, capturable=on_gpu)
 
     def step(batch):
@@ -411,6 +585,15 @@ def training_step(net, data, logits, args, hold):
                 weight.mul_(mask)
 
     return graphed(step, net, optimizer, args.batch_size) if on_gpu else step
+
+
+def sums_in_no_order(net):
+    """The names of layers whose gradients CUDA adds up in no fixed order: pooling onto maps of a given size."""
+    names = []
+    for name, layer in net.named_modules():
+        if isinstance(layer, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)) and layer.output_size not in (1, (1, 1)):
+            names.append(name)
+    return names
 
 
 def graphed(step, net, optimizer, batch_size):
@@ -481,18 +664,32 @@ def load_pt(path):
 @contextlib.contextmanager
 def replacing(path):
     """A handle to write `path` through: the file appears whole, under its name, or not at all."""
-    target = os.path.realpath(path)
-    partial = Path(f"{target}.{platform.node()}.{os.getpid()}.tmp")  # no other process writes this one
+    partial = partial_path(path)
     try:
         with open(partial, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, target)
+        os.replace(partial, os.path.realpath(path))
     except OSError as error:
         fail(f"cannot write {path} ({error.strerror or first_line(error)})")
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def partial_path(path):
+    """Where an output is written before it is moved to its place, through links; no other process writes there."""
+    return Path(f"{os.path.realpath(path)}.{platform.node()}.{os.getpid()}.tmp")
+
+
+def can_be_written(folder):
+    """Whether a file can be made in the folder."""
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return False
+    return True
 
 
 def write(path, content):
@@ -503,34 +700,62 @@ def write(path, content):
         file.write(buffer.getbuffer())
 
 
-NUMBER, FLAGS = (int, float), {...: {...: (int, float, str)}}  # ... stands for any key
-HISTORY = {"accuracy": [NUMBER], "class_accuracy": [NUMBER], "loss": [NUMBER], "seconds": NUMBER}
-CHECKPOINT = {"model": {...: torch.Tensor}, "args": FLAGS, **HISTORY, "earlier": {...: HISTORY}}
-CHECKPOINT |= {"versions": {...: str}, "device": str}
+HISTORY = ("accuracy", "class_accuracy", "loss", "seconds")  # what `fit` returns
+KEPT = (*HISTORY, "device", "versions")  # what a checkpoint keeps of earlier steps; older ones have no device, versions
 
 
-def fits(value, shape):
-    """Whether a value has the types of `shape`: a type, [that of every item] or {key: that of its value}."""
-    if isinstance(shape, list):
-        return isinstance(value, list) and all(fits(item, shape[0]) for item in value)
-    if isinstance(shape, dict):
-        keys = dict.fromkeys(value, shape[...]) if ... in shape and isinstance(value, dict) else shape
-        return isinstance(value, dict) and all(key in value and fits(value[key], keys[key]) for key in keys)
-    return isinstance(value, shape)
+def is_list(value, kind):
+    """Whether it is a list of nothing but `kind`."""
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+
+
+def is_dict(value, kind):
+    """Whether it is a dict whose values are nothing but `kind`."""
+    return isinstance(value, dict) and all(isinstance(item, kind) for item in value.values())
+
+
+def is_args(value):
+    """Whether it is what `save` is given as args: {step: {flag: number or text}}."""
+    return is_dict(value, dict) and all(is_dict(flags, (int, float, str)) for flags in value.values())
+
+
+def is_history(value):
+    """Whether a dict has the history of a step among its values, and where it was made, if it tells that."""
+    numbers = (int, float)
+    return (
+        is_list(value.get("accuracy"), numbers)
+        and is_list(value.get("class_accuracy"), numbers)
+        and is_list(value.get("loss"), numbers)
+        and isinstance(value.get("seconds"), numbers)
+        and isinstance(value.get("device", ""), str)
+        and is_dict(value.get("versions", {}), str)
+    )
+
+
+def is_checkpoint(value):
+    """Whether it is what `save` writes."""
+    return (
+        isinstance(value, dict)
+        and is_dict(value.get("model"), torch.Tensor)
+        and is_args(value.get("args"))
+        and is_history(value)
+        and {"device", "versions"} <= set(value)
+        and is_dict(value.get("earlier"), dict)
+        and all(is_history(history) for history in value["earlier"].values())
+    )
 
 
 def save(path, net, args, history, before=None):
     """Write a checkpoint, a plain dict: `history` and `args`, {step: its flags}, are of the step that made it.
 
     before: the checkpoint that the step began with, whose args are kept, and whose history becomes part of "earlier",
-    {step: its history}. A step that is done again gets a number: prune, finetune, prune-2, finetune-2.
+    {step: its history, device and versions}. A step that is done again gets a number: prune, finetune, prune-2.
     """
     earlier = {}
     if before:
-        earlier = before["earlier"] | {list(before["args"])[-1]: {key: before[key] for key in HISTORY}}
-        ((step, flags),) = args.items()
-        times = 1 + sum(name.split("-")[0] == step for name in before["args"])
-        args = before["args"] | {step if times == 1 else f"{step}-{times}": flags}
+        last_step = list(before["args"])[-1]
+        earlier = before["earlier"] | {last_step: {key: before[key] for key in KEPT}}
+        args = before["args"] | {numbered(step, before["args"]): flags for step, flags in args.items()}
     versions = {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "numpy")}
     checkpoint = {
         "model": {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()},
@@ -543,81 +768,157 @@ def save(path, net, args, history, before=None):
     write(path, checkpoint)
 
 
+def numbered(step, args):
+    """The name of a step that comes after those of args: a step that is done again gets a number."""
+    times = sum(name.split("-")[0] == step for name in args)
+    if times == 0:
+        return step
+    return f"{step}-{times + 1}"
+
+
 def read(path):
     """A checkpoint from `path`; exits with one line if it is missing, damaged or something else."""
     try:
         checkpoint = load_pt(path)
-        if not fits(checkpoint, CHECKPOINT):
+        if not is_checkpoint(checkpoint):
             raise TypeError("its parts are of other types")
     except Exception as error:
         fail(f"{path} is not a checkpoint of this suite ({first_line(error)})")
+    use_new_words(checkpoint["args"])
     return checkpoint
+
+
+def use_new_words(args):
+    """Change flags {step: its flags} of older files, in place: `--ties random` was `--ties lot`."""
+    if args.get("select", {}).get("ties") == "lot":
+        args["select"]["ties"] = "random"
+
+
+def first_training(checkpoint):
+    """The flags of the training from scratch: train.py's, or forget.py's of the baseline."""
+    args = checkpoint["args"]
+    return args["train"] if "train" in args else args["forget"]
 
 
 def restore(path, args):
     """The checkpoint at `path`, its network and its data set, on the device of `args`."""
     checkpoint = read(path)
     try:
-        origin = checkpoint["args"].get("train") or checkpoint["args"]["forget"]
+        origin = first_training(checkpoint)
         net = build(origin["model"], origin["dataset"], origin["seed"])
-        for name, tensor in net.state_dict(keep_vars=True).items():  # prune.py --structure channels leaves smaller ones
-            tensor.data = tensor.data.new_empty(checkpoint["model"][name].shape)
-        net.load_state_dict(checkpoint["model"])
+        load_weights(net, checkpoint["model"])
         classes, shape, *_ = DATASETS[origin["dataset"]]
         with torch.inference_mode():
             if net.eval()(torch.zeros(2, *shape)).shape != (2, classes):
                 raise ValueError("its layers do not fit")
         if not all(tensor.isfinite().all() for tensor in net.state_dict().values()):
             raise ValueError("it has a weight that is not finite")
-        digest, _ = origin["data"], origin["epochs"]  # later steps ask for both
+        for flag in ("data", "epochs"):  # later steps ask for them
+            if flag not in origin:
+                raise KeyError(flag)
     except Exception as error:
         fail(f"{path} is not a checkpoint of this suite ({first_line(error)})")
     data = load(origin["dataset"], args.data, args.device)
-    if data.facts["data"] != digest:
+    if data.facts["data"] != origin["data"]:
         fail(f"{path} was trained on other data than {args.data}/{data.name}.pt; give the same --data")
     return checkpoint, net.to(args.device), data
 
 
+def load_weights(net, state):
+    """Give the network all values of a state_dict, whose layers may be smaller, as prune.py cuts channels.
+
+    ValueError says what the state_dict lacks.
+    """
+    for prefix, origin in (("module.", "DataParallel"), ("_orig_mod.", "torch.compile")):
+        if all(name.startswith(prefix) for name in state):
+            raise ValueError(f"its weights are those of a wrapper, {origin}: take {prefix} off their names")
+    for name, tensor in net.state_dict(keep_vars=True).items():
+        if name not in state:
+            raise ValueError(f"it has no weight {name}")
+        tensor.data = tensor.data.new_empty(state[name].shape)
+    net.load_state_dict(state)
+
+
 def load_subset(path):
-    """The indices in `path`, int64 [M], the flags of the steps that chose them (or {})."""
+    """The indices in `path`, int64 [M], ascending, and the flags of the steps that chose them (or {})."""
     try:
         file = contents(path)
         subset = np.lib.format.read_array(file)
         steps = json.loads(file.read() or "{}")
-        if not fits(steps, FLAGS) or not set(steps) <= {"forget", "select"}:
+        if not is_args(steps) or not set(steps) <= {"forget", "select"}:
             raise ValueError("what follows the array are not the flags of steps")
     except Exception as error:
         fail(f"cannot read the subset {path} ({first_line(error)})")
     if subset.dtype.kind not in "iu" or subset.ndim != 1:
         fail(f"{path} must hold integers [M], not {subset.dtype} {list(subset.shape)}")
-    if len(subset) == 0 or len(np.unique(subset)) < len(subset):
-        fail(f"{path} is empty" if len(subset) == 0 else f"{path} names a sample more than once")
-    return subset.astype(np.int64), steps
+    use_new_words(steps)
+    if len(subset) == 0:
+        fail(f"{path} is empty")
+    if len(np.unique(subset)) < len(subset):
+        fail(f"{path} names a sample more than once")
+    return np.sort(subset.astype(np.int64)), steps
 
 
 # --------------------------------------------------------------------------------------------------- command line
 
 
+NO_MEMORY = "not enough memory: lower --batch-size or --threads, or run fewer jobs at once, make -j1"
+
+
 def first_line(error):
     """What an exception says, in a line of at most 200 characters."""
-    if isinstance(error, MemoryError) or "allocate memory" in str(error):
-        return "not enough memory"
+    if is_of_memory(error):
+        return NO_MEMORY
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def is_of_memory(error):
+    """Whether an exception says that memory is short, the computer's or the GPU's."""
+    words = ("allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
+def on_uncaught(kind, error, traceback):
+    """In place of sys.excepthook: where memory runs out, a line says what to lower."""
+    if is_of_memory(error):
+        complain(NO_MEMORY)
+    else:
+        sys.__excepthook__(kind, error, traceback)
 
 
 def cpuinfo(field, default):
     """What Linux tells of the first processor."""
     path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((line.partition(": ")[2] for line in lines if line.startswith(field)), default)
+    if path.exists():
+        for line in path.read_text().splitlines():
+            if line.startswith(field):
+                return line.partition(": ")[2]
+    return default
+
+
+ARITHMETIC = (  # environment variables by which oneDNN, MKL and cuBLAS choose other sums
+    "ONEDNN_MAX_CPU_ISA",
+    "ONEDNN_CPU_ISA_HINTS",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "DNNL_CPU_ISA_HINTS",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "MKL_CBWR",
+    "MKL_DEBUG_CPU_TYPE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "CUBLAS_WORKSPACE_CONFIG",
+)
 
 
 def device_name(device):
-    """The hardware that a result's bits depend on; for a CPU with its instruction set and thread count."""
-    if device.type != "cpu":
-        return torch.cuda.get_device_name(device)
-    name = cpuinfo("model name", platform.machine())
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}, threads {torch.get_num_threads()}"
+    """What a result's bits depend on: the hardware, a CPU's instruction set and threads, and what ARITHMETIC says."""
+    if device.type == "cpu":
+        words = [cpuinfo("model name", platform.machine())]
+        words += [torch.backends.cpu.get_cpu_capability(), f"threads {torch.get_num_threads()}"]
+    else:
+        words = [torch.cuda.get_device_name(device)]
+    words += [f"{name}={os.environ[name]}" for name in ARITHMETIC if name in os.environ]
+    return printable(", ".join(words))
 
 
 class Parser(argparse.ArgumentParser):
@@ -637,12 +938,13 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--data", default="data", metavar="DIR", help="folder of the data sets (default: data)")
         self.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda if there is one, else cpu)")
         threads = number(int, lambda n: 0 < n <= 1024, "a whole number from 1 to 1024")
-        self.add_argument("--threads", type=threads, help="CPU threads; bits depend on it (default: one per core)")
-        precisions = {"choices": ["fp32", "bf16"], "default": "fp32"}
-        self.add_argument("--precision", **precisions, help="bf16: autocast (default: fp32)")
+        self.add_argument("--threads", type=threads, default=1, help="CPU threads; bits depend on it (default: 1)")
+        self.add_argument(
+            "--precision", choices=["fp32", "bf16"], default="fp32", help="bf16: autocast (default: fp32)"
+        )
 
-    def add_training_flags(self):
-        self.add_argument("--seed", type=SEED, default=0, help="of initial weights and shuffling (default: 0)")
+    def add_training_flags(self, seeded="initial weights and the order of samples"):
+        self.add_argument("--seed", type=SEED, default=0, help=f"of {seeded} (default: 0)")
         self.add_argument("--epochs", type=NATURAL, default=10, help="passes over the samples (default: 10)")
         self.add_argument("--batch-size", type=POSITIVE, default=64, help="samples in a step (default: 64)")
         rate = number(float, lambda lr: 0 < lr < float("inf"), "a positive number")
@@ -650,16 +952,22 @@ class Parser(argparse.ArgumentParser):
 
     def start(self, *outputs):
         """Parse the command line, check that the files of the flags `outputs` can be written, set up the device."""
+        open_closed_streams()
+        sys.excepthook = on_uncaught
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         args = self.parse_args()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback
         warnings.filterwarnings("ignore", module="torch")  # torchvision, too: words for programmers
-        sys.stdout = sys.stdout or open(os.devnull, "w")  # where it was closed
-        sys.stdout.reconfigure(errors="backslashreplace")  # where it cannot take "±"
-        claim([path for path in (getattr(args, name, None) for name in outputs) if path is not None])
-        if "device" not in args:
-            return args
+        paths = [getattr(args, name) for name in outputs]
+        claim([path for path in paths if path is not None], input_paths(args))
+        if "device" in args:
+            self.set_up_device(args)
+        return args
+
+    def set_up_device(self, args):
+        """Make args.device a torch.device that can be used, set the number of threads and what arithmetic may do."""
+        usual = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            args.device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            args.device = torch.device(args.device or usual)
             if args.device.type not in ("cpu", "cuda"):
                 raise RuntimeError("it is neither cpu nor cuda")
             args.device = torch.empty(0, device=args.device).device  # set_device wants cuda:0, not cuda
@@ -667,13 +975,22 @@ class Parser(argparse.ArgumentParser):
                 torch.cuda.set_device(args.device)
         except (RuntimeError, AssertionError) as error:
             self.error(f"argument --device: {args.device} cannot be used ({first_line(error)})")
-        torch.set_num_threads(args.threads or torch.get_num_threads())
-        args.threads = torch.get_num_threads()
+        torch.set_num_threads(args.threads)
         if args.precision == "bf16" and args.device.type == "cpu" and "bf16" not in cpuinfo("flags", "bf16"):
             say("bf16 is slower than fp32 here: this processor has no instructions for it")
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
-        return args
+        torch.backends.cuda.matmul.allow_tf32 = False  # TORCH_ALLOW_TF32_CUBLAS_OVERRIDE turns it on
+
+
+def open_closed_streams():
+    """Let stdout and stderr be there, if they were closed, and take every character: not all know "±"."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")
+    if hasattr(sys.stdout, "reconfigure"):  # a notebook's has none, and needs none
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def number(kind, holds, words):
@@ -694,25 +1011,70 @@ NATURAL = number(int, lambda n: 0 <= n < 2**31, "a whole number from 0 to 2**31 
 SEED = number(int, lambda n: 0 <= n < 2**32, "a whole number from 0 to 2**32 - 1, which torch can tell apart")
 
 
-def claim(paths):
-    """Make the folders of the outputs and check that each can be written, before hours are spent on them."""
+def input_paths(args):
+    """The paths of every file that a script may read, by its flags, data sets included."""
+    paths = [getattr(args, flag, None) for flag in ("in", "start", "subset")]
+    paths += getattr(args, "inputs", [])
+    if "data" in args:
+        paths += [os.path.join(args.data, f"{name}.pt") for name in DATASETS]
+    return [path for path in paths if path is not None]
+
+
+def claim(paths, inputs=()):
+    """Make the folders of the outputs and check that each can be written, before hours are spent on them.
+
+    None of them may be one of the inputs, or another output, through links, too.
+    """
     for path in paths:
         try:
             target = Path(os.path.realpath(path))
-            if not path or target.exists() and not target.is_file():
-                raise OSError("it is a folder" if path and target.is_dir() else "it is no regular file")
+            if not path:
+                raise ValueError("it is no path")
+            if target.is_dir():
+                raise ValueError("it is a folder")
+            if target.exists() and not target.is_file():
+                raise ValueError("it is no regular file")
             target.parent.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=target.parent).close()
+            partial = partial_path(path)
+            with open(partial, "wb"):
+                partial.unlink()
         except (OSError, ValueError) as error:
             fail(f"cannot write '{path}' ({getattr(error, 'strerror', None) or first_line(error)})")
-    if len({os.path.realpath(path) for path in paths}) < len(paths):
+    outputs = {os.path.realpath(path): path for path in paths}
+    if len(outputs) < len(paths):
         fail(f"two outputs are one file ({', '.join(paths)}); give each a path of its own")
+    for path in inputs:
+        if os.path.realpath(path) in outputs:
+            fail(f"the output {outputs[os.path.realpath(path)]} is an input, too ({path}); give it a path of its own")
 
 
 def flags(args, data):
     """What a checkpoint says of one step: its flags, less the paths, and the facts of its data."""
     paths = ("data", "out", "in", "subset", "scores", "correct", "errors")
-    return {k: str(v) if k == "device" else v for k, v in vars(args).items() if k not in paths} | data.facts
+    told = {flag: value for flag, value in vars(args).items() if flag not in paths}
+    told["device"] = str(args.device)
+    return told | data.facts
+
+
+def check_subset(subset, steps, data, args):
+    """Exit with one line if `subset`, and the flags of the steps that chose it, do not belong to the data set.
+
+    A line says which classes the subset lacks.
+    """
+    size = len(data.train_labels)
+    scores = steps.get("select", {}).get("train_size", size)  # older subsets do not tell it
+    if scores != size:
+        fail(f"{args.subset} was chosen by {scores} scores, and {args.data}/{args.dataset}.pt has {size} samples")
+    if subset.min() < 0 or subset.max() >= size:
+        fail(f"{args.subset} holds indices outside 0 to {size - 1}, the training set's")
+    if "forget" in steps and steps["forget"].get("data") != data.facts["data"]:
+        fail(f"{args.subset} was chosen from other data than {args.data}/{args.dataset}.pt; score and select again")
+    classes = set(range(DATASETS[data.name][0]))
+    lacking = sorted(classes - set(data.train_labels[torch.from_numpy(subset)].tolist()))
+    if lacking:
+        first = ", ".join(map(str, lacking[:8]))
+        more = ", ..." if len(lacking) > 8 else ""
+        say(f"train    no sample of {len(lacking)} of {len(classes)} classes: {first}{more}")
 
 
 def main():
@@ -726,18 +1088,23 @@ def main():
     parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write")
     args = parser.start("out")
 
-    subset, earlier = load_subset(args.subset) if args.subset else (None, {})
+    subset = None
+    steps = {}
+    if args.subset:
+        subset, steps = load_subset(args.subset)
     net = build(args.model, args.dataset, args.seed).to(args.device)
     data = load(args.dataset, args.data, args.device)
-    if subset is not None and (subset.min() < 0 or subset.max() >= len(data.train_labels)):
-        fail(f"{args.subset} holds indices outside 0 to {len(data.train_labels) - 1}, the training set's")
-    if "forget" in earlier and earlier["forget"].get("data") != data.facts["data"]:
-        fail(f"{args.subset} was chosen from other data than {args.data}/{args.dataset}.pt; score and select again")
-    history = fit(net, data, args, FIRST_TRAINING, subset, args.share)
-    facts = {"samples": round(args.share * (len(data.train_labels) if subset is None else len(subset)))}
+    size = len(data.train_labels)
+    told = flags(args, data)
     if subset is not None:
-        facts["subset"] = hashlib.sha256(subset).hexdigest()[:16]
-    save(args.out, net, earlier | {"train": flags(args, data) | facts}, history)
+        check_subset(subset, steps, data, args)
+        size = len(subset)
+        told["subset"] = hashlib.sha256(subset).hexdigest()[:16]
+        if "select" not in steps:
+            told["name"] = printable(Path(args.subset).stem)
+    told["samples"] = round(args.share * size)
+    history = fit(net, data, args, FIRST_TRAINING, subset, args.share)
+    save(args.out, net, steps | {"train": told}, history)
 
 
 if __name__ == "__main__":

@@ -144,12 +144,13 @@ def verify_scores(path, data, known):
 def verify_subset(path, known):
     """(verdict, why) on a subset, selected again from the scores that it names."""
     subset, steps = load_subset(path)
-    choice = dict(steps["select"])
-    if "scores" not in choice and choice["order"] not in ("low", "high", "random"):
+    flags = steps["select"]
+    if "scores" not in flags and flags["order"] not in ("low", "high", "random"):
         return "SKIPPED", "it does not tell the digest of its errors"
-    scores = known.get(choice.pop("scores", json.dumps(steps.get("forget"))))  # a digest; older subsets have none
+    scores = known.get(flags.get("scores", json.dumps(steps.get("forget"))))  # a digest; older subsets have none
     if scores is None:
         return "WRONG", "none of the files given has the scores that it was selected from"
+    choice = {key: flags[key] for key in ("order", "ratio", "seed", "ties", "cut") if key in flags}
     same = np.array_equal(subset, select(scores, **choice))
     return ("OK", "") if same else ("WRONG", "another selection from its scores, with its seed")
 

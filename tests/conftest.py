@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DIGITS = ROOT / "tests" / "data"
 FORK = ROOT / "tests" / "fork.py"
 PYTHON = f"{sys.executable} -IS {FORK}"  # runs a script as this Python does, without the seconds of `import torch`
+USUAL = ("--threads", 1, "--device", "cpu")
 sys.path.insert(0, str(ROOT))  # where pytest's own start-up did not put it
 os.environ["OMP_NUM_THREADS"] = "1"  # here and in all processes: two threads beside another busy process are slow
 
@@ -41,6 +42,15 @@ def run(*command, **kwargs):
     return out
 
 
+def refusal(*command, **kwargs):
+    """The one line on stderr with which a command fails that must not succeed."""
+    process = start(*command, **kwargs)
+    _, err = process.communicate(timeout=120)  # one that waits, such as for a pipe, has not refused
+    assert process.returncode > 0, err  # below 0 it died of a signal
+    assert err.count("\n") == 1 and err.endswith("\n") and "Traceback" not in err, err
+    return err
+
+
 def clean_environment():
     """This one without what a `make test` around it put there."""
     return {key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key != "MFLAGS"}
@@ -53,7 +63,7 @@ def make(*goals, **kwargs):
 
 def make_chain(folder):
     """Write every file of the method into `folder`: FCNet, three epochs a step, one thread."""
-    usual = ("--data", DIGITS, "--threads", 1, "--device", "cpu")
+    usual = ("--data", DIGITS, *USUAL)
     network = ("--dataset", "MNIST", "--model", "fcnet", "--epochs", 3, *usual)
     run("forget.py", *network, "--scores", "forget.npy", "--correct", "correct.npy", "--out", "full.pt", cwd=folder)
     run("select.py", "--scores", "forget.npy", "--order", "low", "--ratio", 0.1, "--out", "low.npy", cwd=folder)

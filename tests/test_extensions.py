@@ -5,13 +5,13 @@ import runpy
 
 import numpy as np
 import pytest
-import report
 import torch
 import torchvision
-import train
-from conftest import DIGITS, ROOT, clean_environment, make, run, start
 from torch import nn
 from torch.nn.utils import prune as torch_prune
+
+import train
+from conftest import DIGITS, ROOT, run, start
 
 USUAL = ("--threads", 1, "--device", "cpu")
 
@@ -84,7 +84,7 @@ def gradients():
 def test_scope_counts_live_weights_alone(nets, cifar, tmp_path, gradients, scope, criterion):
     flags = ("--ratio", 0.6, "--scope", scope, "--criterion", criterion, "--seed", 3)
     told = prune(nets / "resnet18.pt", tmp_path / "out.pt", *flags, data=cifar)
-    assert "of the 4271296 live ones 60.00 %" in told
+    assert " of the 4271296 live ones, 60.00 %\n" in told
     before, after = tensors(nets / "resnet18.pt"), tensors(tmp_path / "out.pt")
     live = {name: (gradient != 0).any(0).any(0).expand_as(gradient) for name, gradient in gradients.items()}
     assert sorted(live) == sorted(weights(before))
@@ -201,7 +201,8 @@ def test_cut_network_is_the_masked_one(nets, cifar, tmp_path, model, ratio):
     data = cifar if model.startswith("resnet") else DIGITS
     flags = ("--ratio", ratio, "--structure", "channels")
     told = prune(nets / f"{model}.pt", tmp_path / "cut.pt", *flags, data=data)
-    masked, small = double(tensors(nets / f"{model}.pt")), double(tensors(tmp_path / "cut.pt"))
+    checkpoint = torch.load(tmp_path / "cut.pt", weights_only=True)
+    masked, small = double(tensors(nets / f"{model}.pt")), double(checkpoint["model"])
     left = {name: tensor.shape for name, tensor in masked.items()}
     norms = {name: masked[f"{name}.weight"].abs().flatten(1).sum(1).tolist() for name, *_ in CUT[model]}
     for name, norm, reader in CUT[model]:
@@ -214,7 +215,8 @@ def test_cut_network_is_the_masked_one(nets, cifar, tmp_path, model, ratio):
                     left[f"{part}.{kind}"] = torch.Size([keep, *left[f"{part}.{kind}"][1:]])
         inputs = left[f"{reader}.weight"]
         left[f"{reader}.weight"] = torch.Size([inputs[0], inputs[1] // len(norms[name]) * keep, *inputs[2:]])
-        assert f"prune    {name:24} {len(norms[name])} channels -> {keep}\n" in told
+    counts = [sum(tensor.numel() for tensor in textbook(model).parameters()), checkpoint["args"]["prune"]["parameters"]]
+    assert f"prune    {counts[0]} parameters -> {counts[1]}\n" in told and "are zero" not in told
     assert {name: tensor.shape for name, tensor in small.items()} == left
     net = textbook(model).double().eval()
     answers = [torch.func.functional_call(net, state, pixels(model)) for state in (masked, small)]
@@ -456,74 +458,3 @@ def test_a_cut_that_does_not_fit_is_refused(nets, tmp_path, name):
     torch.save(checkpoint, tmp_path / "odd.pt")
     command = ("--in", tmp_path / "odd.pt", "--data", DIGITS, *USUAL, "--out", tmp_path / "out.pt")
     assert "odd.pt is not a checkpoint" in refused("finetune.py", *command)
-
-
-# -------------------------------------------------------------------------------------------------------- by make
-
-
-SEED = "runs/new/paper/MNIST/lenet/seed3"
-
-
-@pytest.mark.parametrize(
-    "way, flags",
-    [
-        ("live", "--ratio 0.8 --scope live"),
-        ("global", "--ratio 0.8 --scope global"),
-        ("random", "--ratio 0.8 --criterion random --seed 3"),
-        ("channels", "--ratio 0.8 --structure channels"),
-        ("rewound", f"--ratio 0.8 --start {SEED}/none/dense.pt"),
-        ("reinitialised", "--ratio 0.8 --start runs/new/paper/MNIST/lenet/seed1003/none/dense.pt"),
-    ],
-)
-def test_make_takes_the_way_of_pruning_from_the_path(way, flags):
-    folder = f"{SEED}/low-0.1/p0.8-{way}"
-    *_, pruning, tuning = make("-n", "RUNS=runs/new", f"{folder}/finetuned.pt").splitlines()
-    assert f"prune.py --in {SEED}/low-0.1/dense.pt {flags} --data data" in pruning
-    assert f"finetune.py --in {folder}/pruned.pt" in tuning and "--seed 3 --epochs 10" in tuning
-
-
-def test_make_knows_the_orders_by_errors_and_long():
-    for order in ("el2n", "ccs"):
-        *_, selecting, training = make("-n", "RUNS=runs/new", f"{SEED}/{order}-0.1/dense.pt").splitlines()
-        assert f"--scores {SEED}/errors.npy --order {order} --ratio 0.1" in selecting and "--share" not in training
-    *_, selecting, training = make("-n", "RUNS=runs/new", f"{SEED}/long-0.1/dense.pt").splitlines()
-    assert f"--scores {SEED}/forget.npy --order random --ratio 0.1" in selecting
-    assert f"--subset {SEED}/long-0.1/subset.npy --share 10 --seed 3 --epochs 10" in training
-    out = make("-n", f"{SEED.replace('new/paper', 'toneva')}/high-0.1/dense.pt")
-    assert out.count("--events toneva") == 1 and "forgotten" not in out
-
-
-def test_make_tunes_for_longer_in_a_folder_of_its_own():
-    out = make("-n", "table1-0.1-0.8", "TUNE_EPOCHS=30", "PYTHON=python")
-    lines = [line for line in out.splitlines() if ".py" in line and "status" not in line]
-    for line in lines:
-        assert ("--epochs 30" in line) == ("finetune.py" in line) and "runs/tune30/" in line
-    assert "--tune-epochs 30" in lines[-1]
-
-
-def test_make_refuses_a_way_of_pruning_that_is_none():
-    for goals in ([f"{SEED}/low-0.1/p0.8-alive/finetuned.pt"], ["table", "PRUNE_RATIOS=0.8-alive"]):
-        process = start("make", "-n", "RUNS=runs/new", *goals, env=clean_environment())
-        assert "0.8-alive" in process.communicate()[1].replace("pruning alive", "0.8-alive") and process.returncode
-
-
-def test_five_rounds_end_where_one_shot_does(tmp_path):
-    """Of `make p0.8-5x`: masks nest, a round prunes at 1 - 0.2^(i / 5), and the first is a one-shot pruning."""
-    folder = tmp_path / "paper/MNIST/fcnet/seed0/full"
-    usual = (f"RUNS={tmp_path}", f"DATA={DIGITS}", "EPOCHS=5")
-    make(*usual, folder / "p0.8-5x/finetuned.pt", folder / "p0.27522/finetuned.pt", "TUNE_EPOCHS=5")
-    ends = ["-1", "-2", "-3", "-4", ""]
-    rounds = [torch.load(folder / f"p0.8-5x/pruned{end}.pt", weights_only=True) for end in ends]
-    for name in weights(rounds[0]["model"]):
-        masks = [checkpoint["model"][name] == 0 for checkpoint in rounds]
-        assert all((late | ~early).all() for early, late in zip(masks, masks[1:]))
-        for i, mask in enumerate(masks, 1):
-            assert mask.double().mean().item() == pytest.approx(1 - 0.2 ** (i / 5), abs=1e-3)
-        assert masks[-1].sum() == round(0.8 * masks[-1].numel())
-    shot = tensors(folder / "p0.27522/pruned.pt")
-    assert all(torch.equal(shot[name], rounds[0]["model"][name]) for name in shot)
-    last = torch.load(folder / "p0.8-5x/finetuned.pt", weights_only=True)
-    steps = ["forget", "prune", "finetune", *(f"{s}-{i}" for i in range(2, 6) for s in ("prune", "finetune"))]
-    assert list(last["args"]) == steps
-    assert sum(last["args"][step]["epochs"] for step in steps if step.startswith("finetune")) == 5
-    assert report.load_cell(folder / "p0.8-5x/finetuned.pt").pruning == "5 rounds"

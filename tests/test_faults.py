@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import train
-from conftest import DIGITS, PYTHON, ROOT, clean_environment, make, run, start
+from conftest import DIGITS, ROOT, run, start
 
 USUAL = ("--data", DIGITS, "--threads", 1, "--device", "cpu")
 TRAIN = ("train.py", "--dataset", "MNIST", "--model", "fcnet", *USUAL)
@@ -234,94 +234,3 @@ def test_full_disk_is_called_so(monkeypatch, tmp_path, capsys):
         train.write(tmp_path / "o.pt", {"x": torch.zeros(3)})
     assert "No space left on device" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["o.pt"] and (tmp_path / "o.pt").read_text() == "old"
-
-
-# ------------------------------------------------------------------------------------------------------- the knobs
-
-WRONG = {  # words on make's command line: words of the error
-    ("table", "DATA_RATIOS=1e-1"): "DATA_RATIOS: 1e-1",
-    ("table", "DATA_RATIOS=0.1 0.10"): "DATA_RATIOS: 0.10",
-    ("table", "PRUNE_RATIOS=0.80"): "PRUNE_RATIOS: 0.80",
-    ("table", "PRUNE_RATIOS=1"): "PRUNE_RATIOS: 1",
-    ("table", "DATA_RATIOS=-0.1"): "DATA_RATIOS: -0.1",
-    ("table", "ORDERS=low hihg"): "ORDERS: hihg",
-    ("table", "SEEDS="): "SEEDS is empty",
-    ("verify", "SEEDS=01"): "SEEDS: 01",
-    ("figures", "EPOCHS=1e3"): "EPOCHS: 1e3",
-    ("grid-fcnet-mnist", "SEEDS=a"): "SEEDS: a",
-    ("ablation", "MODEL="): "MODEL",
-    ("status", "RUNS="): "RUNS",
-    ("table", "PRUNE_RATIOS=0.8-5x", "TUNE_EPOCHS=0"): "TUNE_EPOCHS: 0",
-    ("table", "PRUNE_RATIOS=0.8-5x", "TUNE_EPOCHS=12"): "TUNE_EPOCHS: 12",
-    ("status", "RUNS=a%b"): "a%b is not a path",
-    ("table", "DATA=it's"): "it's is not a path",
-    ("status", "PROTOCOL=foo"): "no protocol foo",
-    ("table1", "DATASET="): "DATASET",
-    ("table1-0.1",): "PRUNE_RATIOS",
-    ("table1-foo",): "RATIOS",
-    ("table1-0.1-80",): "PRUNE_RATIOS: 80",
-}
-
-
-@pytest.mark.parametrize("words", WRONG, ids=" ".join)
-def test_make_refuses_before_any_step(words, tmp_path):
-    runs = () if any(word.startswith("RUNS") for word in words) else (f"RUNS={tmp_path / 'runs'}",)
-    process = start("make", f"PYTHON={sys.executable}", *runs, *words, env=clean_environment())
-    out, err = process.communicate()
-    assert process.returncode != 0 and WRONG[words] in err and ".py" not in out
-    assert not (tmp_path / "runs").exists()
-
-
-def test_run_is_put_before_the_steps_that_compute():
-    lines = make("-n", "RUNS=runs/new", "RUN=srun -n1", "table1-0.1-0.4").splitlines()
-    for name in ("forget", "select", "train", "prune", "finetune", "report"):
-        first, *_ = [line for line in lines if f" {name}.py" in line]
-        assert first.startswith("srun -n1 ") == (name not in ("select", "report"))
-
-
-def test_ratio_of_a_file_as_target_is_whole():
-    out = make("-n", "RUNS=runs/new", "runs/new/paper/MNIST/fcnet/seed0/low-1e-1/subset.npy")
-    assert "--order low --ratio 1e-1 " in out
-
-
-def test_plan_comes_before_the_first_step(tmp_path):
-    """RUN=false ends the first step; of two goals each has its own plan."""
-    for goal, cells in {"table1-0.1-0.4": 3, "grid-fcnet-mnist": 55, "ablation": 21, "table": 21}.items():
-        knobs = (f"PYTHON={PYTHON}", f"RUNS={tmp_path}", "RUN=false", "-j1")
-        process = start("make", *knobs, goal, env=clean_environment())
-        first, *_ = process.communicate()[0].splitlines()
-        assert process.returncode and first.startswith(f"0 of {cells} cells are done, "), first
-    process = start("make", *knobs, "-k", "grid-lenet-mnist", "table", env=clean_environment())
-    lines = process.communicate()[0].splitlines()
-    assert [line.split()[2] for line in lines if "cells are done" in line] == ["55", "21"]
-
-
-def test_status_passes_over_what_is_no_network_and_counts_a_cell_once(tmp_path):
-    folder = tmp_path / "lr=3e-4/paper/MNIST/fcnet/seed0"
-    folder.mkdir(parents=True)
-    (folder / "note.pt").write_text("x")
-    knobs = (f"RUNS={tmp_path}/lr=3e-4", "DATA_RATIOS=0.1", "PRUNE_RATIOS=0.8", "SEEDS=0 0", "RUN=srun -j5")
-    out = make("status", *knobs)
-    assert out.startswith("0 of 3 cells are done, 11 steps to run (") and "hours unknown until one is done" in out
-
-
-def test_status_counts_steps_and_names_the_next(chain, tmp_path):
-    folder = tmp_path / "paper/MNIST/fcnet/seed0"
-    (folder / "full").mkdir(parents=True)
-    (folder / "forget.npy").write_bytes((chain / "forget.npy").read_bytes())
-    torch.save(torch.load(chain / "full.pt", weights_only=True) | {"seconds": 3600.0}, folder / "full/dense.pt")
-    knobs = (
-        f"RUNS={tmp_path}",
-        f"DATA={DIGITS}",
-        "DATA_RATIOS=0.1",
-        "PRUNE_RATIOS=0.4 0.8",
-        "ORDERS=low random",
-        "EPOCHS=3",
-        "-j2",
-    )
-    out = make("status", *knobs)
-    # Two trainings on a tenth and six on all of the data, at an hour for all of it, by two jobs.
-    counts = "6 prune, 6 finetune, 2 select, 2 train"
-    told = f"0 of 6 cells are done, 16 steps to run ({counts}): about 3.1 hours with 2 jobs, by the last steps done"
-    assert out == f"{told}\nnext: {folder}/full/p0.4/pruned.pt\n"
-    assert len(list(tmp_path.rglob("*.npy"))) == 1 and len(list(tmp_path.rglob("*.pt"))) == 1

@@ -4,12 +4,12 @@ import os
 import shutil
 import signal
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS, PYTHON, ROOT, clean_environment, make, run, start
+
+from conftest import DIGITS, ROOT, clean_environment, make, run, start
 
 SMALL = (
     "DATASET=MNIST",
@@ -20,97 +20,6 @@ SMALL = (
     "PRUNE_RATIOS=0.8",
     "DATA_RATIOS=0.1",
 )
-
-
-# ------------------------------------------------------------------------------------------------- the Makefile
-
-
-def test_make_n_of_a_cell_prints_what_a_person_would_type():
-    cell = "runs/paper/CIFAR100/resnet18/seed3/low-0.1/p0.4/finetuned.pt"
-    seed = "runs/paper/CIFAR100/resnet18/seed3"
-    low = f"{seed}/low-0.1"
-    usual = "--seed 3 --epochs 10"
-    where = "--data data --threads 2"
-    network = "--dataset CIFAR100 --model resnet18"
-    assert make("-n", "THREADS=2", "RUNS=runs/new", cell.replace("runs", "runs/new", 1)).splitlines() == [
-        line.replace("PYTHON", PYTHON).replace("runs/", "runs/new/")
-        for line in (
-            f"PYTHON forget.py {network} {usual} --events forgotten --positions fixed --batchnorm train {where} "
-            f"--scores {seed}/forget.npy --correct {seed}/correct.npy --errors {seed}/errors.npy "
-            f"--out {seed}/full/dense.pt",
-            f"PYTHON select.py --scores {seed}/forget.npy --order low --ratio 0.1 --ties lot --seed 3 "
-            f"--out {low}/subset.npy",
-            f"PYTHON train.py {network} --subset {low}/subset.npy {usual} {where} --out {low}/dense.pt",
-            f"PYTHON prune.py --in {low}/dense.pt --ratio 0.4 {where} --out {low}/p0.4/pruned.pt",
-            f"PYTHON finetune.py --in {low}/p0.4/pruned.pt --mask hold {usual} {where} --out {cell}",
-        )
-    ]
-
-
-def steps(*goals):
-    """How often `make -n` would run each script."""
-    words = make("-n", "RUNS=runs/new", *goals).split()
-    return {name: words.count(f"{name}.py") for name in ("forget", "select", "train", "prune", "finetune", "report")}
-
-
-def test_make_runs_no_step_twice():
-    table1 = {"forget": 1, "select": 6, "train": 6, "prune": 21, "finetune": 21, "report": 1}
-    assert steps("table1") == table1
-    assert steps("table1", "SEEDS=0 1") == {name: 2 * n - (name == "report") for name, n in table1.items()}
-    assert steps("table1-0.1-0.4") == {"forget": 1, "select": 2, "train": 2, "prune": 3, "finetune": 3, "report": 1}
-    grid = {"forget": 1, "select": 10, "train": 10, "prune": 55, "finetune": 55, "report": 1}
-    assert steps("grid-resnet50-cifar10") == grid
-    controls = {"forget": 1, "select": 3, "train": 7, "prune": 24, "finetune": 24, "report": 1}
-    assert steps("table", "ORDERS=random matched none") == controls
-
-
-SETTINGS = {  # what the Makefile asks of the steps for the text and, where a protocol departs, for the program
-    "shuffled": ("--positions fixed", "--positions shuffled"),
-    "flipped": ("--events forgotten", "--events flipped"),
-    "frozen": ("--batchnorm train", "--batchnorm frozen"),
-    "indexed": ("--ties lot", "--ties index"),
-    "regrown": ("--mask hold", "--mask release"),
-}
-
-
-@pytest.mark.parametrize("protocol", ["paper", *SETTINGS, "frozen+regrown", "shuffled+flipped+indexed", "released"])
-def test_protocol_sets_the_flags_of_its_departures(protocol):
-    departs = SETTINGS if protocol == "released" else protocol.split("+")
-    out = make("-n", "RUNS=runs/new", "table1-0.1-0.4", f"PROTOCOL={protocol}")
-    for name, settings in SETTINGS.items():
-        assert settings[name in departs] in out and settings[name not in departs] not in out
-
-
-@pytest.mark.parametrize("protocol", ["other", "regrown+frozen", "paper+frozen", "unheld"])
-def test_make_refuses_a_protocol_that_is_none(protocol):
-    process = start("make", "-n", "table", f"PROTOCOL={protocol}", env=clean_environment())
-    assert f"no protocol {protocol}" in process.communicate()[1] and process.returncode != 0
-
-
-@pytest.mark.parametrize("jobs", [(), ("-j1",), ("-j7",)])
-def test_make_runs_a_job_a_core_of_one_thread(tmp_path, jobs):
-    """Cores are those that this process may use; -j on the command line wins."""
-    (tmp_path / "Makefile").write_text(f"include {ROOT}/Makefile\njobs:\n\t@echo $(MAKEFLAGS)\n")
-    cores = len(os.sched_getaffinity(0))
-    out = run("make", "jobs", *jobs, cwd=tmp_path, env=clean_environment())
-    expected = jobs[0] if jobs else f"-j{1 if list(Path('/dev').glob('nvidia[0-9]*')) else cores}"
-    assert expected in out.split()
-    assert "--threads 1 " in make("-n", "RUNS=runs/new", "table1-0.1-0.4")
-
-
-def test_parallel_make_remakes_a_deleted_cell_alone(tmp_path):
-    runs = f"RUNS={tmp_path}"
-    table = make("-j2", runs, *SMALL, "ORDERS=low", "table")
-    assert "0.1          0.8" in table
-    report = table[table.index("Data Ratio") :]
-    assert make(runs, *SMALL, "ORDERS=low", "table") == report  # nothing else left to do
-    cell = tmp_path / "paper/MNIST/fcnet/seed0/low-0.1/p0.8/finetuned.pt"
-    before = torch.load(cell, weights_only=True)["model"]
-    cell.unlink()
-    again = make(runs, *SMALL, "ORDERS=low", "table")
-    assert again.count("finetune.py") == 1 and again.count("prune.py") == 0 and again.count("forget.py") == 0
-    after = torch.load(cell, weights_only=True)["model"]
-    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 # ------------------------------------------------------------------------------------------------ files and kill

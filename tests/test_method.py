@@ -5,13 +5,14 @@ import json
 import re
 import runpy
 
-import forget
 import numpy as np
 import pytest
 import torch
-import train
-from conftest import DIGITS, ROOT, make_chain, run
 from torch.nn.utils import prune as torch_prune
+
+import forget
+import train
+from conftest import DIGITS, ROOT, make_chain, run, start
 
 select = runpy.run_path(str(ROOT / "select.py"))["select"]
 
@@ -108,14 +109,33 @@ def test_ties_by_index_are_those_of_a_stable_sort(ratio):
         assert select(scores, order, ratio, 0, "index").tolist() == sorted(first)
 
 
-@pytest.mark.parametrize("ties", ["lot", "index"])
+@pytest.mark.parametrize("ties", ["random", "index"])
 def test_smaller_coreset_is_part_of_the_larger(ties):
     scores = np.random.default_rng(0).integers(0, 4, 1000)
     for order in ("low", "high", "random"):
         assert set(select(scores, order, 0.1, 0, ties)) < set(select(scores, order, 0.2, 0, ties))
 
 
-@pytest.mark.parametrize("ties, common", [("lot", None), ("index", 100)])
+def test_old_word_for_ties(chain, tmp_path):
+    """Files of older versions are read, and what is written has the new word; a command line is told it."""
+    old = (chain / "low.npy").read_bytes()
+    (tmp_path / "old.npy").write_bytes(old.replace(b'"ties": "random"', b'"ties": "lot"'))
+    assert (tmp_path / "old.npy").read_bytes() != old
+    network = ("--dataset", "MNIST", "--model", "fcnet", "--epochs", 0, "--data", DIGITS)
+    run("train.py", *network, "--subset", "old.npy", "--out", "new.pt", cwd=tmp_path)
+    checkpoint = torch.load(tmp_path / "new.pt", weights_only=True)
+    assert checkpoint["args"]["select"]["ties"] == "random"
+    checkpoint["args"]["select"]["ties"] = "lot"
+    torch.save(checkpoint, tmp_path / "old.pt")
+    run("prune.py", "--in", "old.pt", "--ratio", 0.5, "--data", DIGITS, "--out", "pruned.pt", cwd=tmp_path)
+    assert torch.load(tmp_path / "pruned.pt", weights_only=True)["args"]["select"]["ties"] == "random"
+    words = ("--scores", chain / "forget.npy", "--order", "low", "--ratio", 0.1, "--ties", "lot", "--out", "o.npy")
+    process = start("select.py", *words, cwd=tmp_path)
+    _, err = process.communicate()
+    assert process.returncode == 2 and "--ties lot is now called random" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("ties, common", [("random", None), ("index", 100)])
 def test_select_counts_what_the_other_end_has_in_common(tmp_path, ties, common):
     np.save(tmp_path / "ties.npy", np.full(1000, 9))
     words = ("--scores", "ties.npy", "--ratio", 0.1, "--ties", ties, "--out", "h.npy")
@@ -130,13 +150,14 @@ def test_select_tells_what_it_chose(chain):
     never = ~correct.any(0)
     labels = torch.load(DIGITS / "MNIST.pt", weights_only=True)["train_labels"].numpy()[chosen]
     cut = scores[chosen].min()
-    assert f"400 of 4000 samples  scores {cut} to {scores.max()}  " in out
+    assert f"high 0.1: 400 of 4000 samples, scores {cut} to {scores.max()}\n" in out
     assert f"{(scores[chosen] == cut).sum()} of the {(scores == cut).sum()} that score {cut}" in out
     assert f"a class has {np.bincount(labels).min()} to {np.bincount(labels).max()}, mean 40.0" in out
     assert f"{never[chosen].sum()} of the {never.sum()} never learned" in out
     steps = json.loads((chain / "h.npy").read_bytes().splitlines()[-1])  # what `tail -n1` shows
     digest = hashlib.sha256(scores.tobytes()).hexdigest()[:16]
-    assert steps["select"] == {"order": "high", "ratio": 0.1, "seed": 0, "ties": "lot", "scores": digest}
+    choice = {"order": "high", "ratio": 0.1, "seed": 0, "ties": "random"}
+    assert steps["select"] == choice | {"scores": digest, "train_size": 4000}
     assert steps["forget"]["events"] == "forgotten"
 
 
@@ -262,7 +283,7 @@ def test_resnet18_runs_every_step(cifar, tmp_path):
     for name in weights:
         assert (pruned[name] == 0).sum() == round(0.6 * pruned[name].numel())
         assert torch.equal(tuned[name] == 0, pruned[name] == 0)
-    assert "of 11218112 weights are zero, 60.00 %; of the 4271296 live ones" in told
+    assert " of 11218112 weights are zero, 60.00 %\n" in told and " of the 4271296 live ones, " in told
     table = run("report.py", "costs", "finetuned.pt", cwd=tmp_path).split("\n\n")[0].splitlines()
     found = dict(zip(*(re.split("  +", line.strip()) for line in table), strict=True))
     counts = sum(int((tuned[name] != 0).sum()) for name in tuned if tuned[name].ndim > 0 and "running" not in name)

@@ -4,10 +4,11 @@ import re
 
 import pytest
 import torch
-import train
-from conftest import run, start
 from torch import nn
 from torchvision import models
+
+import train
+from conftest import run, start
 
 REFUSED = {  # model: why, in torchvision's or this suite's words, a regular expression
     "alexnet": "Output size is too small",

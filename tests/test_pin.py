@@ -1,8 +1,9 @@
 """Whole chains worked out once more, in float64, by plain code that knows of the scripts only what they document.
 
 Drawn are: the initial weights, by torch.manual_seed(seed) and the constructors of torch and torchvision; and from
-numpy.random.default_rng([seed, stream]) the lots of select.py and then its random order (stream 0), the order of the
-samples in each epoch of a first training (1) and of fine-tuning (2), and the shuffled positions of scores (3).
+numpy.random.default_rng([seed, stream]) the order of equal scores in select.py and then its random order (stream 0),
+the order of the samples in each epoch of a first training (1) and of fine-tuning (2), and the shuffled positions of
+scores (3).
 
 Every step begins with the file that the step before it wrote, so that rounding does not add up over the chain. What is
 left is the distance of fp32 from float64 after a step's training, which BOUNDS allows several times.
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+
 from conftest import DIGITS, run
 from test_step import textbook_network
 
@@ -121,7 +123,7 @@ def check_pruned(dense, path, ratio):
     assert all(torch.equal(found[name], expected[name]) for name in expected) and len(found) == len(expected)
 
 
-PAPER = "--events forgotten --positions fixed", "--ties lot", "--mask hold"
+PAPER = "--events forgotten --positions fixed", "--ties random", "--mask hold"
 RELEASED = "--events flipped --positions shuffled", "--ties index", "--mask release"
 
 
@@ -152,8 +154,8 @@ def test_chain_on_the_digits(model, protocol, tmp_path):
     for order, sign in (("low", 1), ("high", -1), ("random", 0)):
         words = ("--order", order, "--ratio", 0.12345, *ties, "--seed", SEED, "--out", f"{order}.npy")
         run("select.py", "--scores", "forget.npy", *words, cwd=tmp_path)
-        lots, by_chance = (draw.tolist() for draw in itertools.islice(permutations(0, 4000), 2))
-        by_score = sorted(range(4000), key=lambda i: (scores[i], sign * i if released else lots[i]))
+        places, by_chance = (draw.tolist() for draw in itertools.islice(permutations(0, 4000), 2))
+        by_score = sorted(range(4000), key=lambda i: (scores[i], sign * i if released else places[i]))
         chosen = {"low": by_score[:494], "high": by_score[-494:], "random": by_chance[:494]}[order]
         assert np.load(tmp_path / f"{order}.npy").tolist() == sorted(chosen)
 

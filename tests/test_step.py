@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-import train
 from torch import nn
+
+import train
 
 DATASET = {"fcnet": "MNIST", "lenet": "MNIST", "resnet18": "CIFAR100", "resnet50": "CIFAR100"}
 EVERY = pytest.mark.parametrize("model", DATASET)
