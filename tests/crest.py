@@ -54,8 +54,26 @@ import torch.nn.functional as F
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from train import DATASETS, Parser, autocast, build, evaluate, fail, flags, load, number, pixels, save, say, small_maps
-from train import training_step
+from train import (
+    DATASETS,
+    Parser,
+    autocast,
+    build,
+    check_epoch,
+    evaluate,
+    fail,
+    fail_unless_finite,
+    flags,
+    load,
+    number,
+    pixels,
+    save,
+    say,
+    say_epoch,
+    small_maps,
+    training_step,
+    with_progress,
+)
 
 # Streams of the seed, numpy.random.default_rng([seed, stream]); train.py says who draws from the others.
 RANDOM_SETS, SIGNS = 5, 6
@@ -203,7 +221,7 @@ class Chooser:
         self.age = 0
         random_sets = [self.random_set() for _ in range(self.count)]
         losses, gradients = self.look(net, random_sets)
-        loss = finite(losses.mean().item())
+        loss = losses.mean().item()
         np.maximum.at(self.worst, torch.cat(random_sets).cpu().numpy(), losses.cpu().numpy())
         self.coresets = []
         for random_set, part in zip(random_sets, gradients.split(len(random_sets[0]))):
@@ -214,6 +232,8 @@ class Chooser:
 
     def schedule(self):
         """T1 and P: the smaller the curvature beside that of the first choice, the longer the model should hold."""
+        if not math.isfinite(self.model.loss + self.model.norm):
+            fail("the loss or its curvature is not finite: try a smaller --lr; nothing was written")
         self.first_norm = self.first_norm or self.model.norm
         ratio = self.first_norm / max(self.model.norm, sys.float_info.min)
         self.interval = math.ceil(min(max(ratio, 1), self.steps))
@@ -235,7 +255,7 @@ class Chooser:
             gradient = gradient + found / len(self.coresets)
             diagonal = diagonal + signs * product / len(self.coresets)
             square += (product @ product).item() / len(self.coresets)
-        return Model(flat(net.parameters()), loss, gradient, diagonal, finite(math.sqrt(square)))
+        return Model(flat(net.parameters()), loss, gradient, diagonal, math.sqrt(square))
 
     def drop_learned(self):
         """After an epoch: drop samples learned whenever seen, but leave every class enough for a random set."""
@@ -254,51 +274,35 @@ def fit_on_coresets(net, data, args):
     Returns what a checkpoint keeps, see train.fit, and the facts of this step: {"samples": in an epoch,
     "chosen_samples": forward passes of choosing and checking, "choosing_seconds", "checks", "renewals", "dropped"}.
     """
-    start, samples = time.perf_counter(), round(args.share * len(data.train_labels))
-    if samples == 0:
-        fail(f"--share {args.share} of {len(data.train_labels)} samples is none")
+    start = time.perf_counter()
+    check_epoch(net, len(data.train_labels), args.share, args.batch_size, "train")
+    samples = round(args.share * len(data.train_labels))
     sizes = [len(part) for part in torch.arange(samples).split(args.batch_size)]
-    if sizes[-1] == 1 and "BatchNorm" in str(net):
-        fail(f"the last of {samples} samples would be a batch alone, too little for BatchNorm; change --batch-size")
     torch.manual_seed(int(np.random.SeedSequence([args.seed, RANDOM_SETS]).generate_state(1)[0]))  # for dropout
     chooser = Chooser(data, args, len(sizes))
     logits, labels = torch.zeros(2, len(data.train_labels), DATASETS[data.name][0], device=data.train_labels.device)
     with small_maps(net):
-        accuracy, by_class = evaluate(net, data, args.precision)
-        history = {"accuracy": [accuracy], "class_accuracy": by_class, "loss": []}
+        accuracy, class_accuracy = evaluate(net, data, args.precision)
+        history = {"accuracy": [accuracy], "class_accuracy": class_accuracy, "loss": []}
         net.train()
         step = training_step(net, data._replace(train_labels=labels), logits, args, hold=False)
         for epoch in range(1, args.epochs + 1):
             losses = []
-            for size in sizes:
+            for size in with_progress(sizes, epoch, args.epochs):
                 batch, weights = chooser.batch(net, size)
                 labels.index_copy_(0, batch, targets(data, batch, weights))
                 net.train()
                 step(batch)
                 losses.append(F.cross_entropy(logits[batch], labels[batch], reduction="none"))
-            history["loss"].append(finite(torch.cat(losses).mean().item()))
+            losses = torch.cat(losses)
+            fail_unless_finite(losses, epoch, args.batch_size)
             chooser.drop_learned()
-            accuracy, history["class_accuracy"] = evaluate(net, data, args.precision)
+            accuracy, class_accuracy = evaluate(net, data, args.precision)
             history["accuracy"].append(accuracy)
-            tell(epoch, history, chooser, time.perf_counter() - start)
+            history["class_accuracy"] = class_accuracy
+            history["loss"].append(losses.mean().item())
+            say_epoch(history, args.epochs, time.perf_counter() - start)
     return history | {"seconds": time.perf_counter() - start}, {"samples": samples} | chooser.facts
-
-
-def finite(value):
-    """The loss or its curvature, if it is finite; else exits with one line."""
-    if not math.isfinite(value):
-        fail("the loss or its curvature is not finite: try a smaller --lr; nothing was written")
-    return value
-
-
-def tell(epoch, history, chooser, spent):
-    """Print a line for an epoch."""
-    facts, args = chooser.facts, chooser.args
-    say(
-        f"crest    epoch {epoch}/{args.epochs}  loss {history['loss'][-1]:.4f}  test {history['accuracy'][-1]:.2f} %  "
-        f"chosen {facts['renewals']} times, {facts['checks']} checks, {facts['dropped']} samples dropped  "
-        f"{spent:.1f} s, choosing {facts['choosing_seconds']:.1f} s  {args.out}"
-    )
 
 
 def main():
@@ -315,7 +319,7 @@ def main():
     parser.add_argument(
         "--learned", type=tau, default=0.1, help="a sample with less loss is learned; 0: none (default: 0.1)"
     )
-    parser.add_training_flags()
+    parser.add_training_flags("initial weights and random sets")
     parser.add_device_flags()
     parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write")
     args = parser.start("out")
@@ -324,6 +328,11 @@ def main():
     data = load(args.dataset, args.data, args.device)
     history, facts = fit_on_coresets(net, data, args)
     save(args.out, net, {"train": flags(args, data) | facts}, history)
+    share_of_time = 100 * facts["choosing_seconds"] / history["seconds"]
+    say(
+        f"crest    {facts['renewals']} choices, {facts['checks']} checks, {facts['dropped']} samples dropped: "
+        f"{share_of_time:.0f} % of the time  {args.out}"
+    )
 
 
 if __name__ == "__main__":

@@ -6,14 +6,15 @@ import itertools
 import math
 from types import SimpleNamespace
 
-import crest
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+
+import crest
 import train
 from conftest import DIGITS, run, start
-from torch import nn
 
 USUAL = ("--dataset", "MNIST", "--data", DIGITS, "--threads", 1, "--device", "cpu")
 SMALL = (*USUAL, "--random", 0.05)  # sets of about 200 of the 4,000 digits
