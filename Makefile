@@ -148,7 +148,8 @@ help:  ## this list
 	@echo 'Knobs, such as make table MODEL=lenet SEEDS="0 1 2":'
 	@awk -F ' *= *' '/^## / { text = substr($$0, 4) } text && /^[A-Z_]+ *=/ { print $$1 "=" $$2 "\t" text; text = "" }' \
 	    Makefile | sed 's/$$(.*\t/\t/' | expand -t 28
-	@echo '0.8-HOW is live, global, random, channels, rewound, reinitialised or 5x: see README'
+	@echo 'How to prune, see README: 0.8-live -global -random -channels -rewound'
+	@echo '                          -reinitialised -5x'
 
 smoke: | $$(venv)  ## the whole method on 5,000 embedded digits, in a minute
 	@$(MAKE) --no-print-directory table DATA=tests/data RUNS=runs/smoke DATA_RATIOS="0.1 0.3" PRUNE_RATIOS=0.8

@@ -330,14 +330,15 @@ def begin(args):
 def progress(args):
     """One line of the whole: the time left is that of the plan, corrected by how long its steps took till now."""
     path = plan_path(args.runs, args.make)
-    if not path.exists():
+    try:
+        plan = json.loads(path.read_text())
+    except FileNotFoundError:  # a run that ended at the same time was told to be the last
         return
-    plan = json.loads(path.read_text())
     left = [step for step in plan["steps"] if not all(map(os.path.exists, step[1]))]
     done = sum(map(os.path.exists, plan["runs"]))
     line = f"{done} of {several(len(plan['runs']), 'run')}"
     if not left:
-        path.unlink()
+        path.unlink(missing_ok=True)
         return print(line)
     whole = finish(plan["steps"], plan["jobs"])
     rest = finish(left, plan["jobs"])
