@@ -296,33 +296,45 @@ def baselines(results):
     return markdown(["the baseline itself, %: pruned", "published", "by the text", "as released"], rows, left=0)
 
 
+def whys(results):
+    """The [Why] of the csv with the most runs that has ResNet18 on CIFAR-100 under all four protocols."""
+    known = []
+    for name, runs in results.files.items():
+        of_network = (runs[0].model, runs[0].dataset) == CIFAR100
+        if of_network and set(WHY.values()) <= {run.protocol for run in runs}:
+            known.append((len(runs), name))
+    if not known:
+        fail(f"{results.folder} has no csv with runs under {', '.join(WHY.values())}")
+    return whys_of([results.path(max(known)[1])])
+
+
 def why_block(results):
-    """What the two departures do, two by two, and what each of them adds."""
-    whys = whys_of([results.path(name) for name in results.files if name == "resnet18-cifar100-ablation.csv"])
-    seeds = " or ".join(sorted({str(len(one.seeds)) for one in whys}))
+    """What the two departures do, two by two."""
+    shown = whys(results)
+    seeds = " or ".join(sorted({str(len(one.seeds)) for one in shown}))
     rows = []
     for batchnorm in ("trains", "frozen"):
         row = [f"BatchNorm {batchnorm}"]
         for weights in ("stay zero", "grow back"):
             called = {"paper": " (the text)", "released": " (as released)"}.get(WHY[batchnorm, weights], "")
-            gains = [f"{one.order} {interval_of(one.gains[batchnorm, weights])}" for one in whys]
+            gains = [f"{one.order} {interval_of(one.gains[batchnorm, weights])}" for one in shown]
             row.append(", ".join(gains) + called)
         rows.append(row)
     corner = f"coreset less baseline, {seeds} seeds"
     table = markdown([corner, "pruned weights stay zero", "pruned weights grow back"], rows)
-    return f"**{why_title(whys)}.**\n\n{table}"
+    return f"**{why_title(shown)}.**\n\n{table}"
 
 
 def ends_block(results):
     """Where baseline and coresets end under the four protocols, %: what each departure moves."""
-    whys = whys_of([results.path(name) for name in results.files if name == "resnet18-cifar100-ablation.csv"])
+    shown = whys(results)
     titles = ["BatchNorm", "pruned weights"]
-    for one in whys:
+    for one in shown:
         titles += ["base, %", f"{one.order}, %", f"{one.order} less base"]
     rows = []
     for place in WHY:
         row = list(place)
-        for one in whys:
+        for one in shown:
             row += [f"{end:.2f}" for end in one.ends[place]]
             row.append(estimate_in_words(one.gains[place]))
         rows.append(row)
@@ -700,9 +712,8 @@ def orders_block(results):
 
 def methods_block(results):
     """Pruning methods against magnitude on LeNet, network by network."""
-    runs = results.files.get("lenet-mnist-pruning-ablation.csv")
-    if runs is None:
-        return "Not run.\n"
+    of_lenet = [runs for runs in results.files.values() if (runs[0].model, runs[0].dataset) == LENET]
+    runs = max(of_lenet, key=lambda runs: len({run.method for run in runs}), default=[])
     rows = []
     titles = ["LeNet, MNIST, by the text"]
     for row in method_rows(experiments_of(runs), noises_of(runs)):

@@ -212,6 +212,18 @@ def test_across_the_board_is_as_sure_as_the_least_sure_cell(results):
     assert program.estimate.values == pytest.approx(least)
 
 
+def test_hard_classes_count_each_baseline_once(results):
+    """A baseline that was pruned five times is one network."""
+    (table,) = [t for t in results.tables if (t.network, t.protocol) == (claims.FCNET, "paper")]
+    dense = {}
+    with open(RESULTS / "fcnet-mnist-paper.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["order"] == "base" and row["classes"]:
+                dense[row["seed"]] = [float(accuracy) for accuracy in row["classes"].split()[:10]]
+    worst = np.argsort(np.mean(list(dense.values()), 0))[:2]
+    assert sorted(claims.hard_classes(table.experiment)) == sorted(worst)
+
+
 def test_published_numbers_are_the_authors():
     with open(ROOT / "tests" / "data" / "published_accuracies.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if (row["model"], row["dataset"]) == ("resnet18", "CIFAR100")]
