@@ -1,11 +1,12 @@
-"""What the paper lacks, from the same files as report.py: main effects, pruning methods, costs, the trade-off.
+"""What the paper lacks, from the same files as report.py: main effects, costs, its claims judged, and pictures.
 
     python tests/study.py effects runs/paper/CIFAR100/resnet18/seed*/*/p*/finetuned.pt
-    python tests/study.py costs tests/results/lenet-mnist-pruning-ablation.csv --format markdown
-    python tests/study.py tradeoff tests/results/lenet-mnist-paper.csv --out tradeoff.svg
+    python tests/study.py claims tests/results/*.csv
+    python tests/study.py forest tests/results/resnet18-cifar100-{paper,released}.csv --out forest.svg
 
 Main effects are means over the cells of a table, averaged within a seed first. Pruning methods are compared network by
-network, and each with the same network unpruned, where prune ratio 0 is among the files.
+network, and each with the same network unpruned, where prune ratio 0 is among the files. claims.py has the list of the
+paper's claims and the rule. The sentence above a picture is made from its data.
 """
 
 import csv
@@ -342,9 +343,9 @@ def places_by_cost(experiment, ratios):
 # -------------------------------------------------------------------------------------------------------- pictures
 
 LOOKS = {  # of protocols, in every picture: colour, marker, how far below the middle of its row
-    "paper": ("#A3003F", "s", 0.0),
-    "released": ("#007A6C", "o", 0.0),
-    "published": ("#000000", "D", -0.27),
+    "paper": ("#A3003F", "s", 0.12),
+    "released": ("#007A6C", "o", -0.06),
+    "published": ("#000000", "D", -0.3),
 }
 PROTOCOL_NAMES = {"paper": "by the paper's text", "released": "as released", "published": "published"}
 ORDER_NAMES = {
@@ -390,22 +391,22 @@ def forest(paths, out):
     orders = ("low", "high")
     figure, axes = pyplot().subplots(1, 2, sharex=True, sharey=True, figsize=(8, 1.6 + 0.33 * len(cells)))
     heights = heights_of(cells)
+    gains = {}
     means = {}
     for axis, order in zip(axes, orders, strict=True):
         axis.set_title(ORDER_NAMES[order], fontsize=10)
         for protocol, table in tables.items():
             for cell in cells:
-                gain = estimated(less(network, order, "base", (cell,)), table)
-                if gain:
-                    draw_interval(axis, gain, heights[cell], *LOOKS[protocol][:2])
+                gains[order, protocol, cell] = estimated(less(network, order, "base", (cell,)), table)
+                draw_gain(axis, gains[order, protocol, cell], heights[cell], protocol)
             means[order, protocol] = estimated(less(network, order, "base", cells), table)
-            if means[order, protocol] and len(cells) > 1:
-                draw_interval(axis, means[order, protocol], heights["mean"], *LOOKS[protocol][:2], size=8)
+            if len(cells) > 1:
+                draw_gain(axis, means[order, protocol], heights["mean"], protocol, size=8)
         draw_published(axis, network, order, cells, heights)
         finish_forest(axis, heights)
     axes[0].set_yticks(list(heights.values()), [row_name(cell) for cell in heights], fontsize=9)
     looks = [protocol for protocol in LOOKS if protocol in (*tables, "published")]
-    finish_picture(figure, forest_title(means, network), looks, forest_notes(tables, network))
+    finish_picture(figure, forest_title(means, network), looks, forest_notes(gains.values(), network))
     save_figure(figure, out)
 
 
@@ -425,6 +426,13 @@ def row_name(cell):
     if cell == "mean":
         return "mean of all"
     return f"{100 * cell[0]:g} % of the data, {100 * cell[1]:g} % pruned"
+
+
+def draw_gain(axis, gain, height, protocol, size=5):
+    """A gain of one protocol, if there is one, beside those of the others."""
+    colour, marker, below = LOOKS[protocol]
+    if gain:
+        draw_interval(axis, gain, height - below, colour, marker, size)
 
 
 def draw_interval(axis, estimate, height, colour, marker, size=5):
@@ -467,19 +475,22 @@ def forest_title(means, network):
     if sides == {"paper": "below", "released": "above"}:
         return "The published gain comes back with the authors' program, not with the paper's text"
     words = {"below": "lose to", "above": "beat", "level": "are not all told from"}
-    parts = []
-    for protocol in PROTOCOLS:
-        if any(one == protocol for _, one in means):
-            parts.append(f"{PROTOCOL_NAMES[protocol]}, coresets {words[sides[protocol]]} the baseline")
-    text = "; ".join(parts)
+    known = [protocol for protocol in PROTOCOLS if any(one == protocol for _, one in means)]
+    if len({sides[protocol] for protocol in known}) == 1:
+        names = " and ".join(PROTOCOL_NAMES[protocol] for protocol in known)
+        text = f"{names}, coresets {words[sides[known[0]]]} the baseline"
+    else:
+        parts = [f"{PROTOCOL_NAMES[protocol]}, coresets {words[sides[protocol]]} the baseline" for protocol in known]
+        text = "; ".join(parts)
     return text[0].upper() + text[1:]
 
 
-def forest_notes(tables, network):
-    seeds = sorted({len(table.experiment.seeds) for table in tables.values()})
+def forest_notes(gains, network):
+    counts = [len(gain.values) for gain in gains if gain]
+    seeds = dict.fromkeys(f"{count}" for count in (min(counts), max(counts)))
     return [
         f"{NAMES[network]}: test accuracy after fine-tuning less the baseline's, in points.",
-        f"Bars: 95 % intervals, {' or '.join(map(str, seeds))} seeds. Published: one number a cell.",
+        f"Bars: 95 % intervals, {' to '.join(seeds)} seeds. Published: one number a cell.",
     ]
 
 
@@ -662,6 +673,8 @@ def controls_title(table, orders):
         return "No coreset ends above weights that never trained; all data, as briefly, does"
     if "above" not in over_untrained:
         return "No coreset ends above weights that never trained"
+    if set(over_untrained) == {"above"}:
+        return "Every coreset ends above weights that never trained"
     better = [order for order, side in zip(coresets, over_untrained, strict=True) if side == "above"]
     return f"Above weights that never trained end {', '.join(better)}"
 
