@@ -207,6 +207,18 @@ def test_what_reports_never_trains(finished, tmp_path):
     assert not (seed / "full/p0.4/finetuned.pt").exists()
 
 
+def test_suite_is_tested_in_a_folder_with_a_space(tmp_path):
+    folder = tmp_path / "a b"
+    ignore = shutil.ignore_patterns("results", "__pycache__")
+    shutil.copytree(ROOT / "tests", folder / "tests", ignore=ignore)
+    for name in ("Makefile", *(path.name for path in ROOT.glob("*.py"))):
+        shutil.copy(ROOT / name, folder)
+    environment = {key: value for key, value in clean_environment().items() if not key.startswith(("FORK", "PYTEST"))}
+    which = "person_would_type or commas"
+    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_make.py", "-k", which)
+    assert "2 passed" in run(sys.executable, *words, cwd=folder, env=environment)
+
+
 @pytest.mark.parametrize("what, file", [("verify", "full/p0.8/finetuned.pt"), ("scores", "forget.npy")])
 def test_verdicts_that_cannot_be_printed_are_an_error(finished, what, file):
     path = finished[0] / "paper/MNIST/fcnet/seed0" / file
