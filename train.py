@@ -695,7 +695,10 @@ def can_be_written(folder):
 def write(path, content):
     """torch.save by way of memory: straight to a file, it calls a full disk a defect of its own."""
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    try:
+        torch.save(content, buffer)
+    except RuntimeError:  # what its zip writer says where the buffer cannot grow
+        raise MemoryError from None
     with replacing(path) as file:
         file.write(buffer.getbuffer())
 

@@ -223,7 +223,7 @@ def weights_left(table):
     left = mean_of(table, "low", lambda run: 100 * run.live_nonzero / run.live)
     if left is None:
         return None
-    return f"{left:.0f} % of low's weights not zero", "holds" if left < 60 else "fails"
+    return f"{left:.1f} % of low's live weights not zero", "holds" if left < 60 else "fails"
 
 
 def single_weights(table):

@@ -163,6 +163,24 @@ def test_lock_whose_holder_died_elsewhere_holds_nobody_for_ever(original, tmp_pa
     assert 60 <= sum(waits) <= 3600 and original == [(tmp_path, True, True), (tmp_path, False, True)]
 
 
+def test_others_wait_for_the_packing_and_for_nothing_else(original, tmp_path):
+    """Not for the hours of training that come after it in the same process."""
+    train.load("MNIST", tmp_path)
+    fcntl.flock(os.open(tmp_path, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_folder_that_cannot_be_written(original, tmp_path, monkeypatch, capsys):
+    """It has torchvision's files, and is on a disk that is mounted to be read."""
+
+    def read_only(*args, **kwargs):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(train.tempfile, "TemporaryFile", read_only)
+    assert len(train.load("MNIST", tmp_path).train_images) == 10
+    assert f"{tmp_path} cannot be written: MNIST stays in memory\n" in capsys.readouterr().out
+    assert os.listdir(tmp_path) == []
+
+
 def test_who_waited_takes_what_the_first_packed(original, tmp_path, monkeypatch):
     holder = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(holder, fcntl.LOCK_EX)

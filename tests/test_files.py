@@ -106,22 +106,34 @@ def test_eight_first_loads_at_once(originals, tmp_path):
     outs = [tmp_path / f"{i}.pt" for i in range(8)]
     words = ("--dataset", "MNIST", "--model", "fcnet", "--epochs", 0, "--data", originals)
     processes = [start("train.py", *words, "--out", out) for out in outs]
-    assert {process.communicate()[1] for process in processes} == {""}
+    told = [process.communicate() for process in processes]
+    assert {err for _, err in told} == {""}
+    assert sum("the MNIST in" in out and "is not the original one" in out for out, _ in told) == 1  # who packs, says it
     facts = [torch.load(out, weights_only=True)["args"]["train"] for out in outs]
-    assert facts == 8 * facts[:1] and (facts[0]["train_size"], facts[0]["test_size"]) == (60_000, 10_000)
+    assert (
+        facts == 8 * facts[:1]
+        and facts[0]["original"] is False
+        and (facts[0]["train_size"], facts[0]["test_size"]) == (60_000, 10_000)
+    )
     assert sorted(path.name for path in originals.iterdir()) == ["MNIST", "MNIST.pt"]
     packed, random = torch.load(originals / "MNIST.pt", weights_only=True), np.random.default_rng(60_000)
     assert (packed["train_images"].numpy()[:, 0] == random.integers(0, 256, (60_000, 28, 28), dtype=np.uint8)).all()
 
 
-def test_damaged_originals_are_not_packed(originals, tmp_path):
+@pytest.mark.parametrize("damage", ["labels of one class", "swapped labels"])
+def test_damaged_originals_are_not_packed(originals, tmp_path, damage):
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for path in (originals / "MNIST" / "raw").iterdir():
         os.link(path, raw / path.name)
-    damaged = raw / "train-labels-idx1-ubyte"
-    damaged.unlink()
-    damaged.write_bytes(idx(np.zeros(60_000, dtype=np.uint8)))
+    ours, others = raw / "train-labels-idx1-ubyte", raw / "t10k-labels-idx1-ubyte"
+    if damage == "swapped labels":
+        ours.rename(raw / "labels")
+        others.rename(ours)
+        (raw / "labels").rename(others)
+    else:
+        ours.unlink()
+        ours.write_bytes(idx(np.zeros(60_000, dtype=np.uint8)))
     network = ("--dataset", "MNIST", "--model", "fcnet", "--data", tmp_path)
     process = start("train.py", *network, "--out", tmp_path / "out.pt")
     _, err = process.communicate()

@@ -219,7 +219,8 @@ def test_earlier_steps_of_older_versions_have_no_machine(chain, tmp_path):
 
 def test_one_thread_where_nothing_is_said(tmp_path):
     words = ("--dataset", "MNIST", "--model", "fcnet", "--data", DIGITS, "--device", "cpu", "--epochs", 0)
-    run("train.py", *words, "--out", tmp_path / "o.pt", env=os.environ | {"OMP_NUM_THREADS": "2"})
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    run(sys.executable, ROOT / "train.py", *words, "--out", tmp_path / "o.pt", env=environment)
     checkpoint = load(tmp_path / "o.pt")
     assert checkpoint["args"]["train"]["threads"] == 1 and checkpoint["device"].endswith("threads 1")
 
@@ -361,7 +362,6 @@ def test_python_that_leaves_out_the_folder(tmp_path, script):
 
 class Notebook(io.StringIO):
     """A notebook's stdout, which has no reconfigure."""
-
 
 
 def test_stdout_of_a_notebook(tmp_path, monkeypatch):
