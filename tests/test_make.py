@@ -231,10 +231,20 @@ def test_verdicts_that_cannot_be_printed_are_an_error(finished, what, file):
     assert done.stderr.count("\n") == 1
 
 
-def test_make_t_leaves_no_empty_files(tmp_path):
-    process = start("make", "-t", f"PYTHON={PYTHON}", f"RUNS={tmp_path / 'runs'}", "table", env=clean_environment())
-    assert "make -t would leave empty files" in process.communicate()[1] and process.returncode
-    assert not (tmp_path / "runs").exists()
+@pytest.mark.parametrize("flag, why", [("-t", "would leave empty files"), ("-B", "would train again what is done")])
+def test_make_neither_touches_nor_makes_again(finished, tmp_path, flag, why):
+    copy(finished, tmp_path)
+    process = start("make", flag, f"PYTHON={PYTHON}", f"RUNS={tmp_path}", "SEEDS=0 1", "table", env=clean_environment())
+    assert f"make {flag} {why}" in process.communicate()[1] and process.returncode
+    assert len(list(tmp_path.rglob("*.pt"))) == len(list(finished[0].rglob("*.pt")))
+
+
+def test_python_without_torch_is_told_of(tmp_path):
+    bare = f"{sys.executable} -IS"  # without site-packages
+    process = start("make", f"PYTHON={bare}", f"RUNS={tmp_path / 'runs'}", "table", env=clean_environment())
+    out, err = process.communicate()
+    assert process.returncode and scripts(out) == [] and "Traceback" not in err
+    assert re.search("No module named '.*'; PYTHON= needs the packages of requirements.txt", err)
 
 
 def test_other_settings_than_those_of_finished_runs_are_refused(finished, tmp_path):
