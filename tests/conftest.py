@@ -10,20 +10,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-DIGITS = ROOT / "tests" / "data"
-FORK = ROOT / "tests" / "fork.py"
-PYTHON = f"{sys.executable} -IS {FORK}"  # runs a script as this Python does, without the seconds of `import torch`
-USUAL = ("--threads", 1, "--device", "cpu")
-sys.path.insert(0, str(ROOT))  # where pytest's own start-up did not put it
+SUITE = Path(__file__).resolve().parent.parent
 os.environ["OMP_NUM_THREADS"] = "1"  # here and in all processes: two threads beside another busy process are slow
 
 if "FORK_SERVER" not in os.environ:  # one for all workers of pytest-xdist, which inherit the name
     with socket.socket(socket.AF_UNIX) as listener:
         os.environ["FORK_SERVER"] = os.path.join(tempfile.mkdtemp(), "socket")
+        Path(os.environ["FORK_SERVER"]).with_name("suite").symlink_to(SUITE)
         listener.bind(os.environ["FORK_SERVER"])
         listener.listen()
-        subprocess.Popen([sys.executable, FORK], stdin=listener)
+        subprocess.Popen([sys.executable, SUITE / "tests" / "fork.py"], stdin=listener)
+
+# make takes no path with a space, so in a folder of such a name the suite is tested through a link.
+ROOT = Path(os.environ["FORK_SERVER"]).with_name("suite") if " " in str(SUITE) else SUITE
+DIGITS = ROOT / "tests" / "data"
+FORK = ROOT / "tests" / "fork.py"
+INTERPRETER = sys.executable.replace(str(SUITE), str(ROOT))
+PYTHON = f"{INTERPRETER} -IS {FORK}"  # runs a script as this Python does, without the seconds of `import torch`
+USUAL = ("--threads", 1, "--device", "cpu")
+sys.path.insert(0, str(ROOT))  # where pytest's own start-up did not put it
 
 
 def start(*command, cwd=ROOT, **kwargs):

@@ -95,12 +95,14 @@ def sizes_of(dataset, folder):
     return DATASETS[dataset][2:]
 
 
-def facts(path):
-    """A checkpoint without reading its weights; None for what is none."""
+def last_step(path):
+    """(name, flags, seconds) of the step that made a checkpoint, without reading its weights; None for what is none."""
     import torch
 
     with contextlib.suppress(Exception):
-        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        name, flags = list(checkpoint["args"].items())[-1]
+        return name, dict(flags), checkpoint["seconds"]
 
 
 def measured(runs, dataset, model):
@@ -108,14 +110,12 @@ def measured(runs, dataset, model):
     paths = [path for path in Path(runs).glob(f"*/{dataset}/{model}/**/*.pt") if not path.match("pruned*.pt")]
     seconds = images = 0
     for path in sorted(paths, key=lambda path: path.stat().st_mtime)[-12:]:
-        with contextlib.suppress(Exception):
-            checkpoint = facts(path)
-            step, flags = list(checkpoint["args"].items())[-1]
+        with contextlib.suppress(KeyError, TypeError):  # what is no network is passed over
+            name, flags, taken = last_step(path)
             samples = flags.get("samples", flags["train_size"])
             if flags["epochs"]:
-                script = step.split("-")[0]
-                images += cost(script, flags["epochs"], samples, flags["train_size"], flags["test_size"])
-                seconds += checkpoint["seconds"]
+                images += cost(name.split("-")[0], flags["epochs"], samples, flags["train_size"], flags["test_size"])
+                seconds += taken
     return seconds / images if images else None
 
 
@@ -148,25 +148,32 @@ def timed(dataset, model, threads):
 
 def seconds_of(steps, args):
     """How long each step takes, and in words how that is known."""
-    sizes, rates, known = {}, {}, True
+    sizes, rates = {}, {}
+    source = "by the last steps done"
     for network in {step.network: None for step in steps}:
-        dataset, model = network
-        sizes[network] = sizes_of(dataset, args.data)
-        rates[network] = measured(args.runs, dataset, model)
+        sizes[network] = sizes_of(network[0], args.data)
+        rates[network] = measured(args.runs, *network)
     startup = time.perf_counter() - STARTED  # imports torch and reads the data, as each step does
-    for network in rates:
-        if rates[network] is None:
-            rate, on_gpu = timed(*network, args.threads)
-            shared = args.jobs if on_gpu and not args.elsewhere else 1  # one GPU does the work of all jobs
-            rates[network] = rate * shared
-            known = False
+    for network, rate in rates.items():
+        if rate is None:
+            rates[network], source = rate_here(network, args)
     seconds = []
     for step in steps:
-        train_size, test_size = sizes[step.network]
         epochs = int(step.flags.get("--epochs", 0))
+        train_size, test_size = sizes[step.network]
         images = cost(step.script, epochs, samples_of(step, train_size), train_size, test_size)
         seconds.append((startup if images else 0.5) + images * rates[step.network])
-    return seconds, "by the last steps done" if known else "by steps timed on this machine"
+    return seconds, source
+
+
+def rate_here(network, args):
+    """Seconds for an image trained on, by a few steps timed here, and in words how that is known."""
+    try:
+        seconds, on_gpu = timed(*network, args.threads)
+    except RuntimeError:  # such as no memory on this machine, where others run the steps
+        return 0.0, "what training takes is not known yet"
+    shared = args.jobs if on_gpu and not args.elsewhere else 1  # one GPU does the work of all jobs
+    return seconds * shared, "by steps timed on this machine"
 
 
 def finish(steps, jobs):
@@ -201,10 +208,7 @@ def check_settings(runs, asked):
     tune_epochs = flags["epochs"] if flags["tune_epochs"] is None else flags["tune_epochs"]
     networks = {path.parent.parent / "dense.pt" for path in map(Path, runs)}
     for path in sorted(filter(Path.exists, {*networks, *map(Path, runs)})):
-        checkpoint = facts(path)
-        if checkpoint is None:
-            continue
-        made = list(checkpoint["args"].values())[-1]
+        _, made, _ = last_step(path) or ("", {}, 0)
         wanted = {key: flags[key] for key in ("lr", "batch_size", "precision")}
         if path.name == "finetuned.pt":
             wanted["epochs"] = tune_epochs // 5 if path.match("*-5x/*") else tune_epochs
@@ -286,11 +290,11 @@ def several(count, word):
     return f"{count} {word}{'s' * (count != 1)}"
 
 
-def summary(runs, seconds, jobs, source):
+def summary(runs, steps, jobs, source):
     done = sum(map(os.path.exists, runs))
-    return (
-        f"{done} of {several(len(runs), 'run')}, about {duration(seconds)} left with {several(jobs, 'job')}, {source}"
-    )
+    left = duration(finish(steps, jobs))
+    at_once = several(min(jobs, len(steps)), "job")
+    return f"{done} of {several(len(runs), 'run')}, about {left} left with {at_once}, {source}"
 
 
 def status(args):
@@ -301,7 +305,7 @@ def status(args):
         return print(f"done: {several(len(runs), 'run')}, nothing is left")
     seconds, source = seconds_of(steps, args)
     timed_steps = [(step.inputs, step.outputs, s) for step, s in zip(steps, seconds)]
-    print(summary(runs, finish(timed_steps, args.jobs), args.jobs, source))
+    print(summary(runs, timed_steps, args.jobs, source))
     counts = {step.script: 0 for step in steps}
     for step in steps:
         counts[step.script] += 1
@@ -324,7 +328,7 @@ def begin(args):
     seconds, source = seconds_of(steps, args)
     plan["steps"] = [(step.inputs, step.outputs, s) for step, s in zip(steps, seconds)]
     write(path, plan)
-    print(summary(runs, finish(plan["steps"], args.jobs), args.jobs, source), flush=True)
+    print(summary(runs, plan["steps"], args.jobs, source), flush=True)
 
 
 def progress(args):
@@ -372,7 +376,11 @@ def main():
     parser.add_argument("--asked", default="", metavar="FLAGS", help="training flags that all runs must have")
     parser.add_argument("--elsewhere", action="store_true", help="steps run on other machines")
     args = parser.parse_args()
-    commands[args.command](args)
+    try:
+        commands[args.command](args)
+    except ModuleNotFoundError as error:
+        print(f"status.py: error: {error}; PYTHON= needs the packages of requirements.txt", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

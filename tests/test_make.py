@@ -207,6 +207,18 @@ def test_what_reports_never_trains(finished, tmp_path):
     assert not (seed / "full/p0.4/finetuned.pt").exists()
 
 
+def test_suite_is_tested_in_a_folder_with_a_space(tmp_path):
+    folder = tmp_path / "a b"
+    ignore = shutil.ignore_patterns("results", "__pycache__")
+    shutil.copytree(ROOT / "tests", folder / "tests", ignore=ignore)
+    for name in ("Makefile", *(path.name for path in ROOT.glob("*.py"))):
+        shutil.copy(ROOT / name, folder)
+    environment = {key: value for key, value in clean_environment().items() if not key.startswith(("FORK", "PYTEST"))}
+    which = "person_would_type or commas"
+    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_make.py", "-k", which)
+    assert "2 passed" in run(sys.executable, *words, cwd=folder, env=environment)
+
+
 @pytest.mark.parametrize("what, file", [("verify", "full/p0.8/finetuned.pt"), ("scores", "forget.npy")])
 def test_verdicts_that_cannot_be_printed_are_an_error(finished, what, file):
     path = finished[0] / "paper/MNIST/fcnet/seed0" / file
@@ -219,10 +231,20 @@ def test_verdicts_that_cannot_be_printed_are_an_error(finished, what, file):
     assert done.stderr.count("\n") == 1
 
 
-def test_make_t_leaves_no_empty_files(tmp_path):
-    process = start("make", "-t", f"PYTHON={PYTHON}", f"RUNS={tmp_path / 'runs'}", "table", env=clean_environment())
-    assert "make -t would leave empty files" in process.communicate()[1] and process.returncode
-    assert not (tmp_path / "runs").exists()
+@pytest.mark.parametrize("flag, why", [("-t", "would leave empty files"), ("-B", "would train again what is done")])
+def test_make_neither_touches_nor_makes_again(finished, tmp_path, flag, why):
+    copy(finished, tmp_path)
+    process = start("make", flag, f"PYTHON={PYTHON}", f"RUNS={tmp_path}", "SEEDS=0 1", "table", env=clean_environment())
+    assert f"make {flag} {why}" in process.communicate()[1] and process.returncode
+    assert len(list(tmp_path.rglob("*.pt"))) == len(list(finished[0].rglob("*.pt")))
+
+
+def test_python_without_torch_is_told_of(tmp_path):
+    bare = f"{sys.executable} -IS"  # without site-packages
+    process = start("make", f"PYTHON={bare}", f"RUNS={tmp_path / 'runs'}", "table", env=clean_environment())
+    out, err = process.communicate()
+    assert process.returncode and scripts(out) == [] and "Traceback" not in err
+    assert re.search("No module named '.*'; PYTHON= needs the packages of requirements.txt", err)
 
 
 def test_other_settings_than_those_of_finished_runs_are_refused(finished, tmp_path):
