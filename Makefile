@@ -15,227 +15,247 @@
 # and p0.8-reinitialised give the mask to the initial weights of this seed and of seed 100K; p0.8-5x prunes and
 # fine-tunes in five rounds of a fifth of the epochs.
 
+#
+# What exists is done: a file is made where it is missing, never because another one is newer. So a copy or a clone goes
+# on where the original stopped. To make a file again, delete it.
+
 # ------------------------------------------------------------------------------------------------- the knobs
+# The line above a knob is its line in `make help`.
 
+## paper, released, or departures as frozen+regrown
 PROTOCOL     = paper
+## of make ablation: paper, departures, released
+PROTOCOLS    = paper $(DEPARTURES) released
+## MNIST, CIFAR10 or CIFAR100
 DATASET      = MNIST
+## fcnet, lenet, or one of torchvision's: resnet18, ...
 MODEL        = fcnet
+## sizes of the coresets, as shares of the training set
 DATA_RATIOS  = 0.1 0.2 0.3
+## shares of the weights, and how, as 0.8-global
 PRUNE_RATIOS = 0.4 0.6 0.8
+## or random el2n ccs long matched untrained
 ORDERS       = low high
+## whole numbers; from two on there are intervals
 SEEDS        = 0
+## of the first training
 EPOCHS       = 10
-DATA         = data
-FORMAT       = text
-
-# More flags for every step that trains, such as FLAGS="--lr 3e-4". The path of a result does not tell them,
-# so give such results a folder of their own: RUNS=runs/lr3e-4. Another EPOCHS than 10 has one already.
-FLAGS        =
-RUNS         = runs$(if $(filter-out 10,$(EPOCHS)),/epochs$(EPOCHS))$(if $(tuned),/tune$(TUNE_EPOCHS))
+## of fine-tuning, where they are not EPOCHS
 TUNE_EPOCHS  = $(EPOCHS)
-tuned        = $(filter-out $(EPOCHS),$(TUNE_EPOCHS))
-
-# The project's own environment; make PYTHON=python3 ... uses the caller's interpreter and installs nothing.
-VENV         = .venv
+## some of --lr --batch-size --precision --device
+FLAGS        =
+## folder of the data sets
+DATA         = data
+## folder of the results; with FLAGS, give a new one
+RUNS         = runs$(if $(filter-out 10,$(EPOCHS)),/epochs$(EPOCHS))$(if $(tuned),/tune$(TUNE_EPOCHS))
+## of the table: text, markdown or latex
+FORMAT       = text
+## your own interpreter, as python3, or else .venv
 PYTHON       = $(VENV)/bin/python
+## comes before each step: srun -X -n1 -c1 --mem=4G
+RUN          =
+
+# Threads move bits of a result, jobs do not: so each process has one thread.
+THREADS      = 1
+
+VENV         = .venv
 PACKAGES     = --requirement requirements.txt
 LOWEST       = torch==2.4.0 torchvision==0.19.0 numpy==1.26.4
 RESULTS      = tests/results
 
-# RUN comes before every step that trains or evaluates a network: make -j64 table1 RUN="srun -X -n1 -c1 --mem=4G".
-RUN          =
-
-# One job a core, or one on a machine with a GPU; -j on the command line overrides it. Each process has one thread, so
-# that the number of jobs moves no bit of a result. (nproc takes OMP_NUM_THREADS for the number of cores, if it is set.)
-THREADS      = 1
-ifeq ($(MAKELEVEL),0)
-MAKEFLAGS   += -j$(if $(wildcard /dev/nvidia[0-9]*),1,$(shell env -u OMP_NUM_THREADS nproc))
-endif
-
-# PROTOCOL is `paper`, `released`, or some of the departures of the authors' program from the paper's text, joined by +
-# in this order: frozen, frozen+regrown, ... `released` departs in all of them, `paper` in none. `toneva`, before them
-# all, counts forgetting as Toneva et al. do.
+# Departures of the authors' program from the paper's text, in the order in which + joins them. `released` departs in
+# all of them, `paper` in none. `toneva`, before them all, counts forgetting as Toneva et al. do.
 DEPARTURES   = shuffled flipped frozen indexed regrown
-PROTOCOLS    = paper $(DEPARTURES) released
 
-orders          = low high random el2n ccs long matched untrained
-pruning_methods = live global random channels rewound reinitialised 5x
+knobs = PROTOCOL PROTOCOLS DATASET MODEL DATA_RATIOS PRUNE_RATIOS ORDERS SEEDS EPOCHS TUNE_EPOCHS FLAGS DATA RUNS \
+        FORMAT PYTHON RUN
+goals = help smoke table1 table $(grids) ablation status figures verify results test lint lowest fuzz bench begin
+grids = grid-fcnet-mnist grid-lenet-mnist grid-resnet18-cifar10 grid-resnet18-cifar100 grid-resnet50-cifar10
+rows  = $(filter table1-%,$(MAKECMDGOALS))
+tuned = $(filter-out $(EPOCHS),$(TUNE_EPOCHS))
 
-# -------------------------------------------------------------------------------------------- what is refused
-
-space       := $() $()
-
-# Words as the alternatives of a regular expression.
-alternatives = $(subst $(space),|,$(strip $(1)))
-
-# A text as one word of a shell command.
-shell_quoted = '$(subst ','\'',$(1))'
-
-# $(call require_one_word,KNOB)
-require_one_word = $(if $(filter 1,$(words $($(1)))),,$(error $(1)="$($(1))" must be one word))
-
-# $(call require_some,KNOB)
-require_some = $(if $(strip $($(1))),,$(error $(1) is empty))
-
-# $(call words_unlike,WORDS,PATTERN): those words that are not, as a whole, what the extended regular expression says.
-words_unlike = $(shell printf '%s\n' $(foreach word,$(1),$(call shell_quoted,$(word))) | grep -vxE '$(2)')
-
-# $(call require_each,KNOB,PATTERN,WHAT): each word of the knob is WHAT the pattern says.
-require_each = $(foreach wrong,$(call words_unlike,$($(1)),$(2)),$(error $(1): $(wrong) is not $(3)))
-
-# $(call require_protocol,NAME): departures stand in their order, so that one protocol has one folder.
-require_protocol = $(if $(filter $(call protocol_spelt,$(1)),$(1)),,$(error no protocol $(1): $(protocol_rule)))
-protocol_spelt   = paper released $(subst $(space),+,$(filter $(subst +, ,$(1)),toneva $(DEPARTURES)))
-protocol_rule    = it is paper, released, or some of $(DEPARTURES), in this order, joined by +
-
-# What a path would take for something else is refused before any step runs.
-path         = [[:alnum:]_./~+=@:-]+
-whole        = 0|[1-9][0-9]*
-data_ratio   = 1|0\.[0-9]*[1-9]
-prune_ratio  = (0|0\.[0-9]*[1-9])(-($(call alternatives,$(pruning_methods))))?
-check_knobs  = $(foreach knob,PROTOCOL EPOCHS TUNE_EPOCHS DATASET MODEL DATA RUNS,$(call require_one_word,$(knob))) \
-               $(foreach knob,SEEDS DATA_RATIOS PRUNE_RATIOS,$(call require_some,$(knob))) \
-               $(foreach knob,DATA RUNS,$(call require_each,$(knob),$(path),a path of letters and digits and _./~+=@:-)) \
-               $(foreach protocol,$(PROTOCOL),$(call require_protocol,$(protocol))) \
-               $(foreach knob,SEEDS EPOCHS TUNE_EPOCHS,$(call require_each,$(knob),$(whole),a whole number)) \
-               $(call require_each,DATA_RATIOS,$(data_ratio),a ratio above 0 and at most 1 such as 0.1) \
-               $(call require_each,PRUNE_RATIOS,$(prune_ratio),a ratio from 0 to below 1 such as 0.8) \
-               $(if $(filter none,$(ORDERS)),$(error ORDERS: none is called untrained)) \
-               $(call require_each,ORDERS,$(call alternatives,$(orders)),one of $(orders)) \
-               $(if $(filter %-5x,$(PRUNE_RATIOS)),$(call require_each,TUNE_EPOCHS,$(fives),a multiple of 5 as -5x needs))
-fives        = 5|[1-9].*[05]
-
-# --------------------------------------------------------------------------------------------------- targets
-
-.DEFAULT_GOAL := help
-.DELETE_ON_ERROR:
-.SECONDEXPANSION:
-
-# The table that the knobs ask for: the networks of a seed, and their files.
-seeds      = $(if $(strip $(check_knobs)),)$(foreach seed,$(SEEDS),$(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)/seed$(seed))
-alone      = full $(filter untrained,$(ORDERS))
-sized      = $(foreach order,$(filter-out untrained,$(ORDERS)),$(foreach ratio,$(DATA_RATIOS),$(order)-$(ratio)))
-networks   = $(foreach seed,$(seeds),$(addprefix $(seed)/,$(alone) $(sized)))
-finetuned  = $(foreach network,$(networks),$(foreach ratio,$(PRUNE_RATIOS),$(network)/p$(ratio)/finetuned.pt))
-pruned     = $(finetuned:finetuned.pt=pruned.pt)
-dense      = $(networks:%=%/dense.pt)
-subsets    = $(foreach seed,$(seeds),$(patsubst %,$(seed)/%/subset.npy,$(filter-out matched-%,$(sized))))
-scores     = $(seeds:%=%/forget.npy)
-errors     = $(if $(filter el2n ccs,$(ORDERS)),$(seeds:%=%/errors.npy))
-all_files  = $(scores) $(errors) $(subsets) $(dense) $(pruned) $(finetuned)
-folder     = $(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)
-
-# An ablation is the same table once for each protocol.
-each_finetuned = $(foreach PROTOCOL,$(PROTOCOLS),$(finetuned))
-each_seed      = $(foreach PROTOCOL,$(PROTOCOLS),$(seeds))
-
-# What make itself is asked to do: -n, -j.
+# What make itself was called with: variables, -n, -j.
+given      := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 short_flags = $(filter-out --%,$(firstword -$(MAKEFLAGS)))
-printing    = $(findstring n,$(short_flags))
-jobs        = $(or $(patsubst -j%,%,$(firstword $(filter -j%,$(MAKEFLAGS)))),$(number))
+printing    = $(findstring n,$(short_flags))$(findstring q,$(short_flags))
+jobs        = $(or $(patsubst -j%,%,$(firstword $(filter -j%,$(MAKEFLAGS)))),1000)
 
-# The report of a table: what the paper shows, and what it does not.
-asked   = --epochs $(strip $(EPOCHS) $(if $(tuned),--tune-epochs $(tuned)) $(FLAGS))
-files   = $(filter %/finetuned.pt,$^)
-report  = $(PYTHON) report.py table --format $(FORMAT) --asked=$(call shell_quoted,$(asked)) $(files)
-effects = $(PYTHON) tests/study.py effects --format $(FORMAT) $(files)
-
-# How far it is.
-shown      = $(finetuned)
-places     = $(seeds)
-number     = $(words $(sort $(shown)))
-unfinished = $(filter-out $(wildcard $(shown)),$(shown))
-status     = $(PYTHON) tests/status.py --cells $(number) --jobs $(jobs) $(if $(RUN),--elsewhere) $(run) $(places)
+# One job a core, or one on a machine with a GPU; -j on the command line overrides it. (nproc takes OMP_NUM_THREADS for
+# the number of cores, if it is set; macOS has sysctl in its place.)
+cores = $(shell { env -u OMP_NUM_THREADS nproc || sysctl -n hw.ncpu || getconf _NPROCESSORS_ONLN || echo 1; } 2>/dev/null)
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS  += -j$(if $(wildcard /dev/nvidia[0-9]*),1,$(cores))
+endif
 
 # The project's own Python has to be installed first, the caller's does not.
 own_python = $(filter $(VENV)/bin/python,$(PYTHON))
 venv       = $(own_python:%/bin/python=%/ready)
 tools      = $(own_python:%/bin/python=%/tools)
 
-knobs  = PROTOCOL PROTOCOLS DATASET MODEL DATA_RATIOS PRUNE_RATIOS ORDERS SEEDS EPOCHS TUNE_EPOCHS DATA FLAGS RUNS \
-         FORMAT PYTHON RUN
-rows   = $(filter table1-%,$(MAKECMDGOALS))
-grids  = grid-fcnet-mnist grid-lenet-mnist grid-resnet18-cifar10 grid-resnet18-cifar100 grid-resnet50-cifar10
+# A text as one word of a shell command.
+shell_quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help smoke test lint lowest fuzz bench table table1 $(rows) $(grids) figures ablation verify status results
+# make reads a target ./x as x and ~ as the home folder, so RUNS has to be written that way.
+override RUNS := $(patsubst %/,%,$(patsubst ./%,%,$(patsubst ~/%,$(HOME)/%,$(RUNS))))
+
+# What a path would take for something else, or nothing would read, is refused before any step runs.
+ifneq ($(findstring t,$(short_flags)),)
+$(error make -t would leave empty files that pass for results)
+endif
+values   = $(foreach knob,$(knobs) DEPARTURES,$(call shell_quoted,$(knob)=$($(knob))))
+targets  = $(foreach goal,$(MAKECMDGOALS),$(call shell_quoted,$(goal)))
+refusal := $(shell $(or $(if $(own_python),python3),$(PYTHON)) tests/knobs.py $(values) \
+             --given $(given) --goals $(targets) --all-goals $(goals))
+ifneq ($(.SHELLSTATUS),0)
+$(error PYTHON=$(PYTHON) could not check the knobs)
+endif
+ifneq ($(refusal),)
+$(error $(refusal))
+endif
+
+# --------------------------------------------------------------------------------------------------- targets
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SECONDEXPANSION:
+.PHONY: $(goals) $(rows)
+
+# The table that the knobs ask for: the networks of a seed, and their files.
+seeds     = $(foreach seed,$(SEEDS),$(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)/seed$(seed))
+alone     = full $(filter untrained,$(ORDERS))
+sized     = $(foreach order,$(filter-out untrained,$(ORDERS)),$(foreach ratio,$(DATA_RATIOS),$(order)-$(ratio)))
+networks  = $(foreach seed,$(seeds),$(addprefix $(seed)/,$(alone) $(sized)))
+finetuned = $(foreach network,$(networks),$(foreach ratio,$(PRUNE_RATIOS),$(network)/p$(ratio)/finetuned.pt))
+pruned    = $(finetuned:finetuned.pt=pruned.pt)
+dense     = $(networks:%=%/dense.pt)
+subsets   = $(foreach seed,$(seeds),$(patsubst %,$(seed)/%/subset.npy,$(filter-out matched-%,$(sized))))
+scores    = $(seeds:%=%/forget.npy)
+errors    = $(if $(filter el2n ccs,$(ORDERS)),$(seeds:%=%/errors.npy))
+all_files = $(scores) $(errors) $(subsets) $(dense) $(pruned) $(finetuned)
+folder    = $(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)
+
+# Of these files, those that are there, for what never trains; $(call present,FILES).
+present   = $(or $(wildcard $(1)),$(error no run of this table is there yet: make table, with the same knobs, makes them))
+absent    = $(filter-out $(wildcard $(finetuned)),$(finetuned))
+tell_absent = $(if $(absent),@echo '$(words $(absent)) of $(words $(finetuned)) runs are not there. The first: $(firstword $(absent))')
+
 help:  ## this list
 	@sed -n 's/^\([^ .:]*\): .*## /\1\t/p' Makefile | sed 's/^$$(grids)/grid-NAME/; s/^$$(rows)/table1-D-P/' | expand -t 12
-	@echo 'grid-NAME, all: $(grids)'
-	@echo 'A file is a target too: make $(RUNS)/paper/CIFAR100/resnet18/seed0/low-0.1/p0.4/finetuned.pt'
-	@echo 'Knobs and their values: $(foreach k,$(knobs),$k="$($k)")'
+	@echo 'grid-NAME is one of'
+	@printf '    %s\n' $(grids)
+	@echo 'A file is a goal, too:'
+	@echo '    make $(RUNS)/paper/CIFAR100/resnet18/seed0/low-0.1/p0.4/finetuned.pt'
+	@echo 'Knobs, such as make table MODEL=lenet SEEDS="0 1 2":'
+	@awk -F ' *= *' '/^## / { text = substr($$0, 4) } text && /^[A-Z_]+ *=/ { print $$1 "=" $$2 "\t" text; text = "" }' \
+	    Makefile | sed 's/$$(.*\t/\t/' | expand -t 28
+	@echo 'How to prune, see README: 0.8-live -global -random -channels -rewound'
+	@echo '                          -reinitialised -5x'
 
-smoke: | $$(venv)  ## the whole method on 5,000 embedded digits in a minute: FCNet, no download
+smoke: | $$(venv)  ## the whole method on 5,000 embedded digits, in a minute
 	@$(MAKE) --no-print-directory table DATA=tests/data RUNS=runs/smoke DATA_RATIOS="0.1 0.3" PRUNE_RATIOS=0.8
+	@echo 'The whole method runs on this machine. 5,000 digits are too few to judge it by: make table1 is the next step.'
 
 table1 table1-%: DATASET = CIFAR100
 table1 table1-%: MODEL = resnet18
-table1-%: DATA_RATIOS = $(word 1,$(subst -, ,$(*:table1-%=%)))
-table1-%: PRUNE_RATIOS = $(word 2,$(subst -, ,$(*:table1-%=%)))
-table1: plan-table1 $$(finetuned)  ## the paper's Table 1: ResNet18 on CIFAR-100
-$(rows): table1-%: plan-table1-% $$(finetuned)  ## a row of it: make table1-0.1-0.4
-table: plan-table $$(finetuned)  ## any table: set the knobs below
+table1-%: DATA_RATIOS = $(word 2,$(subst -, ,$@))
+table1-%: PRUNE_RATIOS = $(patsubst table1-$(DATA_RATIOS)-%,%,$@)
+table1: $$(finetuned)  ## the paper's Table 1: ResNet18 on CIFAR-100
+$(rows): $$(finetuned)  ## a row of it: make table1-0.1-0.4
+table: $$(finetuned)  ## any table: set the knobs below
 
 grid-%: DATA_RATIOS = 0.1 0.2 0.3 0.4 0.5
 grid-%: PRUNE_RATIOS = 0 0.2 0.4 0.6 0.8
-grid-%: MODEL = $(word 1,$(subst -, ,$(*:grid-%=%)))
-grid-%: DATASET = $(subst mnist,MNIST,$(subst cifar,CIFAR,$(word 2,$(subst -, ,$(*:grid-%=%)))))
-$(grids): grid-%: plan-grid-% $$(finetuned)  ## the paper's 5 x 5 grid of one experiment
+grid-%: MODEL = $(word 2,$(subst -, ,$@))
+grid-%: DATASET = $(subst mnist,MNIST,$(subst cifar,CIFAR,$(word 3,$(subst -, ,$@))))
+$(grids): $$(finetuned)  ## the paper's 5 x 5 grid of one experiment
 
 ablation: DATA_RATIOS = 0.1
 ablation: PRUNE_RATIOS = 0.8
-ablation: shown = $(each_finetuned)
-ablation: places = $(each_seed)
-ablation: plan-ablation $$(each_finetuned)  ## each departure of the authors' program alone, at one data and one prune ratio
+ablation: $$(foreach PROTOCOL,$$(PROTOCOLS),$$(finetuned))  ## each departure alone, at one data and one prune ratio
 
-table1 $(rows) table $(grids) ablation:
-	@$(report)
-	@$(effects)
+# A table ends with itself, kept beside its runs, and with what to type next.
+asked     = --epochs $(strip $(EPOCHS) $(if $(tuned),--tune-epochs $(tuned)) $(FLAGS))
+report    = $(PYTHON) report.py table --format $(FORMAT) --asked=$(call shell_quoted,$(asked)) $^
+effects   = $(PYTHON) tests/study.py effects --format $(FORMAT) $^
+saved     = $(if $(filter ablation,$@),$(RUNS)/$@-$(MODEL)-$(DATASET),$(folder)/$@).$(suffix-$(FORMAT))
+suffix-text     = txt
+suffix-markdown = md
+suffix-latex    = tex
 
-figures: $$(finetuned) $$(scores) | $$(tools)  ## figures 1 and 2, cost and scores of the table, into its folder
-	$(PYTHON) report.py figure1 $(finetuned) --out $(folder)/figure1.svg
-	$(PYTHON) report.py figure2 $(finetuned) --out $(folder)/figure2.svg
-	$(PYTHON) report.py tradeoff $(finetuned) --out $(folder)/tradeoff.svg
-	$(PYTHON) tests/audit.py scores --data $(DATA) $(scores) --out $(folder)/scores.svg
+# $(call typed,KNOBS): the knobs as one would type them.
+typed       = $(foreach knob,$(1),$(knob)=$(if $(filter 1,$(words $($(knob)))),$($(knob)),"$($(knob))"))
+given_knobs = $(filter $(knobs),$(given))
+its_knobs   = $(sort $(given_knobs) $(if $(filter table,$@),,DATASET MODEL DATA_RATIOS PRUNE_RATIOS))
+figures_too = $(if $(filter ablation,$@),,next: make figures $(call typed,$(its_knobs)))
+more_seeds  = $(if $(word 3,$(SEEDS)),,more seeds: make $@ $(call typed,$(filter-out SEEDS,$(given_knobs))) SEEDS="0 1 2")
+closing     = $(foreach line,saved_as figures_too more_seeds,$(if $($(line)),$(call shell_quoted,$($(line)))))
+saved_as    = saved: $(saved)
 
-status: | $$(venv)  ## what of the table is done, what is next, and the hours left; runs no step
-	@steps=$$($(MAKE) --no-print-directory -n table) && printf '%s\n' "$$steps" | $(status)
-plan-%: | $$(venv)
-	@$(if $(printing),,$(if $(unfinished),$(print_plan)))
-print_plan = steps=$$($(MAKE) --no-print-directory -n $* 2>&1) && printf '%s\n' "$$steps" | $(status) --plan || :
+table1 $(rows) table $(grids) ablation: | $$(venv)
+	@$(report) > $(saved).tmp
+	@$(effects) >> $(saved).tmp
+	@mv $(saved).tmp $(saved)
+	@cat $(saved)
+	@printf '%s\n' '' $(closing)
 
-verify: $$(finetuned)  ## recompute what the files of the table claim
-	@$(PYTHON) tests/audit.py verify --data $(DATA) --threads $(THREADS) $(all_files)
+figures: | $$(tools)  ## figures 1 and 2, cost and scores, of the finished runs of a table
+	$(tell_absent)
+	$(PYTHON) report.py figure1 $(call present,$(finetuned)) --out $(folder)/figure1.svg
+	$(PYTHON) report.py figure2 $(call present,$(finetuned)) --out $(folder)/figure2.svg
+	$(PYTHON) tests/study.py tradeoff $(call present,$(finetuned)) --out $(folder)/tradeoff.svg
+	$(PYTHON) tests/audit.py scores --data $(DATA) $(call present,$(scores)) --out $(folder)/scores.svg
 
+verify: | $$(venv)  ## recompute what the finished files of a table claim
+	$(tell_absent)
+	@$(PYTHON) tests/audit.py verify --data $(DATA) --threads $(THREADS) $(call present,$(all_files))
+
+# How far it is. The steps that are left are those that make -n prints.
+steps_left = steps=$$($(MAKE) --no-print-directory -n $(1) 2>&1); printf '%s\n' "$$steps"
+progress   = $(PYTHON) tests/status.py $(1) --runs $(RUNS) --jobs $(jobs) $(if $(RUN),--elsewhere) $(run) \
+             --asked=$(call shell_quoted,$(asked))
+
+status: | $$(venv)  ## what of a table is done, and the time left; runs no step
+	@$(call steps_left,table) | $(call progress,status)
+
+# Comes before the first step of whatever is asked for: the time that it takes, and whether another make is at it, too.
+begin: | $$(venv)
+	@$(if $(printing),,$(call steps_left,$(MAKECMDGOALS)) | $(call progress,begin) --make $$PPID)
+
+# Comes after each run.
+run_done = @$(if $(printing),,$(PYTHON) tests/status.py progress --runs $(RUNS) --make $$PPID)
+
+# The table and the main effects of every csv, and figures of those that have curves for them.
 made   = $(patsubst %.csv,%,$(wildcard $(RESULTS)/*.csv))
 plain  = $(foreach f,$(made),$(if $(findstring -ablation,$f)$(findstring -grid,$f),,$f))
 results: $(made:%=%.md) $(foreach k,figure1 figure2 tradeoff,$(plain:%=%-$k.svg))  ## tables, figures of tests/results
-$(RESULTS)/%.md: $(RESULTS)/%.csv report.py | $$(venv)
-	$(PYTHON) report.py table $< --format markdown --out $@
+$(RESULTS)/%.md: $(RESULTS)/%.csv report.py tests/study.py | $$(venv)
+	$(PYTHON) report.py table $< --format markdown > $@
+	$(PYTHON) tests/study.py effects $< --format markdown >> $@
 $(RESULTS)/%-figure1.svg: $(RESULTS)/%.csv report.py | $$(tools)
 	$(PYTHON) report.py figure1 $< --out $@
 $(RESULTS)/%-figure2.svg: $(RESULTS)/%.csv report.py | $$(tools)
 	$(PYTHON) report.py figure2 $< --out $@
-$(RESULTS)/%-tradeoff.svg: $(RESULTS)/%.csv report.py | $$(tools)
-	$(PYTHON) report.py tradeoff $< --out $@
+$(RESULTS)/%-tradeoff.svg: $(RESULTS)/%.csv tests/study.py | $$(tools)
+	$(PYTHON) tests/study.py tradeoff $< --out $@
 
-test: $$(tools)  ## the test suite (with your own PYTHON it needs pytest, pytest-xdist, scipy and matplotlib)
+test: $$(tools)  ## the test suite (your own PYTHON needs pytest, scipy, ...)
 	$(PYTHON) -m pytest -q -rs -n 2 --dist worksteal tests
 
-lint: | $$(tools)  ## what ruff finds in all Python files, and functions too complex to read at once
+lint: | $$(tools)  ## what ruff finds in all Python files, and functions too complex to read
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	@$(PYTHON) -m radon cc --min C --show-complexity $(read_closely) | $(too_complex)
 read_closely = $(wildcard *.py tests/study.py tests/crest.py)
 too_complex  = awk '/\(/ { gsub(/[()]/, "", $$NF); if ($$NF > 12) { print; found = 1 } } END { exit found }'
 
-fuzz: | $$(tools)  ## damaged files by the ten thousand, and kill -9 under make: hours
+fuzz: | $$(tools)  ## damaged files by the ten thousand, and kill -9: hours
 	$(PYTHON) tests/fuzz.py files --count 10000
 	$(PYTHON) tests/fuzz.py kills --count 20
 
 lowest:  ## the test suite with the lowest versions of the packages
 	@$(MAKE) test VENV=.venv-lowest PYTHON=.venv-lowest/bin/python PACKAGES="$(LOWEST)"
 
-bench: | $$(venv)  ## training speed against the usual PyTorch loop, and what make table1 takes
+bench: | $$(venv)  ## training speed against the usual PyTorch loop
 	$(PYTHON) tests/bench.py
 
 # ----------------------------------------------------------------------------------------------------- steps
@@ -252,7 +272,7 @@ pruning  = $(subst -, ,$(patsubst p%,%,$(word 6,$(field))))
 method   = $(word 2,$(pruning))
 
 # The departures of the protocol, and $(call depart,DEPARTURE,AS RELEASED,BY THE TEXT) of them.
-departs  = $(call require_protocol,$(protocol))$(subst +, ,$(protocol))
+departs  = $(subst +, ,$(protocol))
 depart   = $(if $(filter $(1) released,$(departs)),$(2),$(3))
 events   = $(if $(filter toneva,$(departs)),toneva,$(call depart,flipped,flipped,forgotten))
 scoring  = --events $(events) --positions $(call depart,shuffled,shuffled,fixed) \
@@ -274,51 +294,56 @@ scored   = $(if $(filter el2n-% ccs-%,$(*F)),errors,forget)
 # What train.py trains on: a coreset, long-RATIO one pass after the other for as many steps as the baseline takes;
 # without a coreset, all data, matched-RATIO for as many steps as a coreset takes.
 subset   = $(if $(filter untrained matched-%,$(*F)),,$(RUNS)/$*/subset.npy)
-longer   = $(if $(filter long-%,$(set)),--share $(shell awk 'BEGIN { print 1 / $(ratio) }') )
-samples  = $(if $(filter matched-%,$(set)),--share $(ratio) ,$(if $<,--subset $< $(longer)))
+longer   = $(if $(filter long-%,$(set)),--share $(shell LC_ALL=C awk 'BEGIN { print 1 / $(ratio) }') )
+samples  = $(if $(filter matched-%,$(set)),--share $(ratio) ,$(if $(subset),--subset $(subset) $(longer)))
 
 # The pruning method, and the checkpoint that gives the initial weights where it takes them.
-prune    = --ratio $(firstword $(pruning))$(if $(method),$(or $(method-$(method)),$(no_method)))
-no_method = $(error no pruning method $(method): it is one of $(pruning_methods))
+prune    = --ratio $(firstword $(pruning))$(method-$(method))
 method-live     = $() --scope live
 method-global   = $() --scope global
 method-random   = $() --criterion random $(seed)
 method-channels = $() --structure channels
-method-rewound  = $() --start $(word 2,$+)
+method-rewound  = $() --start $(word 2,$|)
 method-reinitialised = $(method-rewound)
 initial  = $(if $(filter %-rewound,$*),$(RUNS)/$(dir $(*D))untrained/dense.pt) \
            $(if $(filter %-reinitialised,$*),$(RUNS)/$(subst /seed,/seed100,$(dir $(*D)))untrained/dense.pt)
 
+# $(call needs,FILES): what a step waits for. A file that is there needs nothing; what is missing needs its inputs,
+# whatever their age (so they are words of $|, and come first), the environment, and the plan.
+needs = $(if $(wildcard $@),,$(1) $(venv) begin)
+
 .PRECIOUS: $(addprefix $(RUNS)/%/,forget.npy correct.npy errors.npy full/dense.pt subset.npy dense.pt)
 .PRECIOUS: $(addprefix $(RUNS)/%/,pruned.pt finetuned.pt)
 
-$(RUNS)/%/forget.npy $(RUNS)/%/correct.npy $(RUNS)/%/errors.npy $(RUNS)/%/full/dense.pt: | $$(venv)
+$(RUNS)/%/forget.npy $(RUNS)/%/correct.npy $(RUNS)/%/errors.npy $(RUNS)/%/full/dense.pt: | $$(needs)
 	$(python) forget.py $(network) $(train) $(scoring) $(run) $(arrays) --out $(RUNS)/$*/full/dense.pt
 
-$(RUNS)/%/subset.npy: $(RUNS)/$$(*D)/$$(scored).npy | $$(venv)
-	$(PYTHON) select.py --scores $< --order $(order:long=random) --ratio $(ratio) $(ties) $(seed) --out $@
+$(RUNS)/%/subset.npy: | $$(call needs,$(RUNS)/$$(*D)/$$(scored).npy)
+	$(PYTHON) select.py --scores $(firstword $|) --order $(order:long=random) --ratio $(ratio) $(ties) $(seed) --out $@
 
-$(RUNS)/%/dense.pt: $$(subset) | $$(venv)
+$(RUNS)/%/dense.pt: | $$(call needs,$$(subset))
 	$(python) train.py $(network) $(samples)$(train) $(run) --out $@
 
-$(RUNS)/%/pruned.pt: $(RUNS)/$$(*D)/dense.pt $$(initial) | $$(venv)
-	$(python) prune.py --in $< $(prune) $(run) --out $@
+$(RUNS)/%/pruned.pt: | $$(call needs,$(RUNS)/$$(*D)/dense.pt $$(initial))
+	$(python) prune.py --in $(firstword $|) $(prune) $(run) --out $@
 
-$(RUNS)/%/finetuned.pt: $(RUNS)/%/pruned.pt | $$(venv)
-	$(python) finetune.py --in $< $(mask) $(train) $(run) --out $@
+$(RUNS)/%/finetuned.pt: | $$(call needs,$(RUNS)/$$*/pruned.pt)
+	$(python) finetune.py --in $(firstword $|) $(mask) $(train) $(run) --out $@
+	$(run_done)
 
 # Round i of 5 prunes at 1 - (1 - R)^(i / 5). The files of the last round have no number.
-before   = $(word $(1),$< $(foreach k,1 2 3 4,$(@D)/finetuned-$k.pt))
+before   = $(word $(1),$(firstword $|) $(foreach k,1 2 3 4,$(@D)/finetuned-$k.pt))
 after    = $(@D)/$(2)$(patsubst -5,,-$(1)).pt
-so_far   = $(shell awk 'BEGIN { print 1 - (1 - $(firstword $(pruning))) ^ ($(1) / 5) }')
+so_far   = $(shell LC_ALL=C awk 'BEGIN { print 1 - (1 - $(firstword $(pruning))) ^ ($(1) / 5) }')
 fifth    = $(strip $(seed) --epochs $(shell expr $(TUNE_EPOCHS) / 5) $(FLAGS))
 define round
 $(python) prune.py --in $(before) --ratio $(so_far) $(run) --out $(call after,$(1),pruned)
 $(python) finetune.py --in $(call after,$(1),pruned) $(mask) $(fifth) $(run) --out $(call after,$(1),finetuned)
 
 endef
-$(RUNS)/%-5x/pruned.pt $(RUNS)/%-5x/finetuned.pt: $(RUNS)/$$(*D)/dense.pt | $$(venv)
+$(RUNS)/%-5x/pruned.pt $(RUNS)/%-5x/finetuned.pt: | $$(call needs,$(RUNS)/$$(*D)/dense.pt)
 	$(foreach i,1 2 3 4 5,$(call round,$i))
+	$(run_done)
 
 # ----------------------------------------------------------------------------------------------- environment
 

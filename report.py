@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
 from train import DATASETS, Parser, contents, fail, first_line, read, replacing
 
 COLOURS = {  # of the orders, as tables and figures arrange them; others come after (Okabe and Ito)
@@ -105,6 +106,7 @@ class Run(NamedTuple):
         return statistics.fmean(tuned[-epochs:])
 
 
+NOT_ORIGINAL = ", not the original"
 UNKNOWN = "unknown"  # a fact that a file of an earlier version does not tell
 RESULTS = ("dense", "curve", "classes", "trained", "parameters", "nonzero", "live", "live_nonzero")
 OLD_HEADERS = {"first": "first_training", "tuning": "fine_tuning", "pruning": "method"}
@@ -140,7 +142,7 @@ def describe(checkpoint):
     return {
         "dataset": training["dataset"],
         "model": training["model"],
-        "data": f"{training['train_size']} + {training['test_size']} images, digest {training['data']}",
+        "data": data_of(training),
         "scoring": scoring_of(args, training, order),
         "first_training": "" if order == "untrained" else settings([training]),
         "fine_tuning": settings(tunings),
@@ -162,6 +164,15 @@ def describe(checkpoint):
         "seconds": checkpoint["seconds"] + sum(earlier[step]["seconds"] for step in later[:-1]),
         "machine": machine_of(checkpoint),
     }
+
+
+def data_of(training):
+    """The sizes and the digest of a data set, and that it is not the one of its name, where train.py could tell."""
+    text = f"{training['train_size']} + {training['test_size']} images, digest {training['data']}"
+    is_whole = training["train_size"] == DATASETS[training["dataset"]][2]
+    if is_whole and training.get("original") is False:
+        text += NOT_ORIGINAL
+    return text
 
 
 def flags_of(script, steps, args):
@@ -405,7 +416,7 @@ def load_runs(paths, asked=None):
     for path in paths:
         is_csv = path.endswith(".csv")
         for run in read_csv(path) if is_csv else [load_run(path)]:
-            require_agreement(run, path, known)
+            require_agreement(run, path, known, is_asked=bool(asked))
             require_one_result(run, path, seen)
             if not is_csv:
                 require_one_first_training(run, path, first_trainings)
@@ -416,9 +427,12 @@ def load_runs(paths, asked=None):
     return runs
 
 
-def require_agreement(run, path, known):
-    """Exit with one line if the run differs from earlier ones in what all share; known: as `load_runs` has it."""
-    for field, value in shared_facts(run).items():
+def require_agreement(run, path, known, is_asked):
+    """Exit with one line if the run differs from earlier ones in what all share.
+
+    known: {what: (value, who says so)}, to which the run adds; is_asked: whether make's wishes are among them.
+    """
+    for field, value in shared_facts(run, is_asked).items():
         if value in ("", UNKNOWN):  # an untrained network has no first training, a random coreset no scoring
             continue
         other, where = known.setdefault(field, (value, path))
@@ -426,8 +440,12 @@ def require_agreement(run, path, known):
             fail(f"{path} and {where} disagree in {field}: {value}; {other}. Report them apart")
 
 
-def shared_facts(run):
-    """{what: a value that all runs of a report must have}; a schedule of pruning is told, so its epochs may differ."""
+def shared_facts(run, is_asked):
+    """{what: a value that all runs of a report must have}.
+
+    A network that was pruned several times may have been fine-tuned longer than others: its method tells that. What
+    make asks for is the same of all.
+    """
     _, _, recipe = run.fine_tuning.partition(" epochs, ")
     facts = {
         "dataset": run.dataset,
@@ -438,7 +456,7 @@ def shared_facts(run):
         f"the epochs of the curve, {run.method}": len(run.accuracies),
         scores_of(run.order): run.scoring,
     }
-    if has_schedule(run.method):
+    if has_schedule(run.method) and not is_asked:
         facts[f"fine_tuning, {run.method}"] = run.fine_tuning
     else:
         facts["fine_tuning"] = run.fine_tuning
@@ -446,8 +464,8 @@ def shared_facts(run):
 
 
 def has_schedule(method):
-    """Whether a pruning method tells that it was done several times, and for how many epochs."""
-    return "tune " in method
+    """Whether a pruning method tells that it was done several times."""
+    return "tune " in method or method.endswith("rounds")
 
 
 def scores_of(order):
@@ -468,6 +486,48 @@ def require_one_first_training(run, path, first_trainings):
             f"pruning: make one of them again"
         )
 
+
+# Every flag of every step that a checkpoint keeps, and where a report tells it. What decides a network stands in the
+# name of its run, or all runs agree in it; what does not, has a reason.
+PLACE_OF_FLAG = {
+    "dataset": "all runs agree",
+    "model": "all runs agree; scores of another network are named: low of lenet",
+    "data": "all runs agree",
+    "train_size": "all runs agree",
+    "test_size": "all runs agree",
+    "original": "all runs agree",
+    "seed": "name of the run: seed; all its steps agree",
+    "epochs": "all runs agree: in scoring, first training and fine-tuning",
+    "batch_size": "all runs agree: in scoring, first training and fine-tuning",
+    "lr": "all runs agree: in scoring, first training and fine-tuning",
+    "precision": "all runs agree: in scoring, first training and fine-tuning; of prune.py it moves no weight",
+    "events": "name: protocol",
+    "positions": "name: protocol",
+    "batchnorm": "name: protocol",
+    "ties": "name: protocol",
+    "mask": "name: protocol",
+    "order": "name: order",
+    "cut": "name: order, where it is not the usual one",
+    "share": "name: order",
+    "name": "name: order",
+    "scores": "all runs of an order agree",
+    "subset": "all runs of an order agree",
+    "ratio": "name: data ratio of select.py, prune ratio of prune.py",
+    "scope": "name: pruning method",
+    "criterion": "name: pruning method",
+    "structure": "name: pruning method",
+    "start": "name: pruning method",
+    "start_seed": "name: pruning method says whether it is another; two results of one run are refused",
+    "start_weights": "two results of one run are refused",
+    "device": "moves bits alone, and is told below a table",
+    "threads": "moves bits alone, and is told below a table",
+    "samples": "follows from subset and share",
+    "parameters": "counted by the step",
+    "weights": "counted by the step",
+    "zeros": "counted by the step",
+    "live": "counted by the step",
+    "live_zeros": "counted by the step",
+}
 
 METHOD_IN_PATH = {  # what follows pRATIO- in a path of make: the pruning method
     "": "magnitude",
@@ -906,7 +966,8 @@ def published_rows(path, run):
     """The rows [{column: text}] on the run's data set and network; [] where it is another experiment than theirs."""
     train_size = DATASETS[run.dataset][2]
     trained_as_theirs = run.first_training.startswith("10 epochs,") and run.fine_tuning.startswith("10 epochs,")
-    if not run.data.startswith(f"{train_size} + ") or not trained_as_theirs:
+    same_data = run.data.startswith(f"{train_size} + ") and not run.data.endswith(NOT_ORIGINAL)
+    if not same_data or not trained_as_theirs:
         return []
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
@@ -1187,23 +1248,29 @@ def statistics_notes(estimates, noises):
 def made_from(runs, experiments):
     """What a report was made from, a line each."""
     first_training = next((run.first_training for run in runs if run.first_training), "none")
+    tunings = dict.fromkeys(run.fine_tuning for run in runs)
     protocols = dict.fromkeys(experiment.protocol for experiment in experiments)
     methods = dict.fromkeys(experiment.method for experiment in experiments)
     seeds = sorted({run.seed for run in runs})
     lines = [
         f"{runs[0].model} on {runs[0].dataset}: {runs[0].data}.",
-        f"First training: {first_training}. Fine-tuning: {runs[0].fine_tuning}.",
+        f"First training: {first_training}. Fine-tuning: {'; '.join(tunings)}.",
         f"Protocol: {', '.join(protocols)}. Seeds: {' '.join(map(str, seeds))}.",
     ]
     if list(methods) != ["magnitude"] and len(methods) == 1:
         lines.append(f"Pruning: {', '.join(methods)}.")
-    for machine, count in Counter(run.machine for run in runs).items():
-        lines.append(f"{count} run{'s' * (count > 1)} made on {machine}.")
+    lines += machines_of(runs)
     lines.append(f"Their steps took {duration(seconds_of(runs))}, one after the other.")
     missing = set().union(*(experiment.missing() for experiment in experiments))
     if missing:
         lines.append(f"Missing runs: {len(missing)} (make -n names them).")
     return lines
+
+
+def machines_of(runs):
+    """How many runs were made on which machine, a line each."""
+    counts = Counter(run.machine for run in runs)
+    return [f"{count} run{'s' * (count > 1)} made on {machine}." for machine, count in counts.items()]
 
 
 def seconds_of(runs):

@@ -166,7 +166,7 @@ def load_scores(path, ndim=1):
     wanted = {1: "one number per sample [N]", 2: "errors [N, C], as forget.py --errors writes them"}
     if scores.ndim != ndim:
         fail(f"{path} must hold {wanted[ndim]}, not {scores.dtype} {list(scores.shape)}")
-    if ndim == 2 and np.abs(scores).max() > 1e300:
+    if ndim == 2 and float(np.abs(scores).max()) > 1e300:
         fail(f"{path} has errors above 1e300, which are none")
     return scores, labels, steps
 

@@ -13,6 +13,7 @@ import io
 import itertools
 import json
 import math
+import os
 import runpy
 import sys
 from collections import Counter
@@ -29,8 +30,14 @@ from report import COLOURS, pyplot, save_figure
 from train import Parser, contents, evaluate, fail, first_line, load, load_subset, restore, small_maps
 
 SELECT = runpy.run_path(str(ROOT / "select.py"))  # an import finds the standard library's module
-select, digest, load_scores, load_correct = map(SELECT.get, ("select", "digest", "load_scores", "load_correct"))
+select = SELECT["select"]
+digest = SELECT["digest"]
+load_scores = SELECT["load_scores"]
+load_correct = SELECT["load_correct"]
 select.__globals__["fail"] = fail  # its loaders speak with this script's name
+
+FLAGS_OF_SCORES = ("dataset", "model", "seed", "epochs", "train_size", "data", "events", "positions", "batchnorm")
+RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5)  # of coresets, at whose cuts ties are told
 
 
 class Scores(NamedTuple):
@@ -54,7 +61,8 @@ class Scores(NamedTuple):
     @property
     def null(self):
         """Binomial(T - 1, 1 - sum p_c^2): how often the predictions of strangers differ from one epoch to the next."""
-        trials, differ = self.flags["epochs"] - 1, 1 - ((np.bincount(self.labels) / len(self.labels)) ** 2).sum()
+        trials = self.flags["epochs"] - 1
+        differ = 1 - ((np.bincount(self.labels) / len(self.labels)) ** 2).sum()
         shares = [math.comb(trials, k) * differ**k * (1 - differ) ** (trials - k) for k in range(trials + 1)]
         return np.array([*shares, 0.0])
 
@@ -67,20 +75,38 @@ def read_scores(path, data):
     scores, labels, steps = load_scores(path)
     try:
         flags = steps["forget"]
-        name, epochs, size, digest = (flags[key] for key in ("dataset", "epochs", "train_size", "data"))
-        known = {key: flags[key] for key in ("model", "seed", "events", "positions", "batchnorm")}
-        if len(scores) != size or scores.dtype.kind not in "iu":
-            raise ValueError(f"it must hold {size} whole numbers")
-        if type(epochs) is not int or not 0 <= scores.min() <= scores.max() <= epochs <= 1000:
-            raise ValueError(f"scores of {epochs} epochs, up to 1000, lie between 0 and their number")
+        require_scores(scores, flags)
     except (LookupError, TypeError, ValueError) as error:
         fail(f"{path} holds no scores of forget.py ({type(error).__name__}: {first_line(error)})")
-    if (Path(data) / f"{name}.pt").exists():
-        truth = load(name, data)
-        if truth.facts["data"] == digest and not np.array_equal(truth.train_labels.numpy(), labels):
-            fail(f"{path}: its labels are not those of {data}/{name}.pt, sample by sample")
+    dataset = flags["dataset"]
+    if (Path(data) / f"{dataset}.pt").exists():
+        truth = load(dataset, data)
+        same_data = truth.facts["data"] == flags["data"]
+        if same_data and not np.array_equal(truth.train_labels.numpy(), labels):
+            fail(f"{path}: its labels are not those of {data}/{dataset}.pt, sample by sample")
     correct = load_correct(Path(path).with_name("correct.npy"), scores, steps)
-    return Scores(path, scores, labels, flags | known, correct)
+    return Scores(path, scores, labels, flags, correct)
+
+
+def require_scores(scores, flags):
+    """LookupError, TypeError or ValueError if these are not scores that forget.py makes with these flags."""
+    missing = [flag for flag in FLAGS_OF_SCORES if flag not in flags]
+    if missing:
+        raise LookupError(f"it does not tell {', '.join(missing)}")
+    if len(scores) != flags["train_size"] or scores.dtype.kind not in "iu":
+        raise ValueError(f"it must hold {flags['train_size']} whole numbers")
+    epochs = flags["epochs"]
+    if type(epochs) is not int or not 0 <= scores.min() <= scores.max() <= epochs <= 1000:
+        raise ValueError(f"scores of {epochs} epochs, up to 1000, lie between 0 and their number")
+
+
+def say(line):
+    """Print a line at once; exits with one line where there is no room for it."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries again at its end
+        fail(f"cannot print ({first_line(error)})")
 
 
 # --------------------------------------------------------------------------------------------------- verification
@@ -92,9 +118,10 @@ def kind_of(path):
         file = contents(path)
         if not file.getvalue().startswith(b"\x93NUMPY"):
             return "checkpoint"
-        dimensions, rest = np.lib.format.read_array(file).ndim, file.read()
+        array = np.lib.format.read_array(file)
+        rest = file.read()
         if rest.startswith(b"\x93NUMPY"):
-            return "scores" if dimensions == 1 else "array"
+            return "scores" if array.ndim == 1 else "array"
         return "subset" if "select" in json.loads(rest or "{}") else "array"
     except Exception:
         return "checkpoint"
@@ -102,43 +129,60 @@ def kind_of(path):
 
 def verify(paths, args):
     """Recompute what the files claim, print a line for each, and fail if any is wrong."""
-    kinds, verdicts, known = {path: kind_of(path) for path in paths}, Counter(), {}
-    for path in sorted(paths, key=lambda path: kinds[path] not in ("scores", "array")):
-        said = io.StringIO()
-        try:
-            with contextlib.redirect_stderr(said):
-                if kinds[path] == "scores":
-                    verdict, why = verify_scores(path, args.data, known)
-                elif kinds[path] == "subset":
-                    verdict, why = verify_subset(path, known)
-                elif kinds[path] == "checkpoint":
-                    verdict, why = verify_checkpoint(path, args)
-                else:
-                    array = np.ascontiguousarray(np.load(path))
-                    known[digest(array)], verdict, why = array, "SKIPPED", "it does not tell what made it"
-        except SystemExit:
-            verdict, why = "WRONG", said.getvalue().partition("error: ")[2].strip()
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            verdict, why = "WRONG", f"it is not what a step writes ({type(error).__name__}: {first_line(error)})"
+    kinds = {path: kind_of(path) for path in paths}
+    scores_first = sorted(paths, key=lambda path: kinds[path] not in ("scores", "array"))
+    known = {}  # scores or errors, by what subsets call them
+    verdicts = Counter()
+    for path in scores_first:
+        verdict, why = verdict_on(path, kinds[path], known, args)
         verdicts[verdict] += 1
-        print(f"{verdict:8} {path}{why and ': '}{why}", flush=True)
+        say(f"{verdict:8} {path}: {why}" if why else f"{verdict:8} {path}")
     if verdicts["WRONG"]:
         fail(f"{verdicts['WRONG']} of {len(paths)} files are not what they claim")
+
+
+def verdict_on(path, kind, known, args):
+    """(verdict, why) on a file of that kind, which is WRONG, too, where a step would refuse to read it."""
+    refusal = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(refusal):
+            if kind == "scores":
+                return verify_scores(path, args.data, known)
+            if kind == "array":
+                return verify_array(path, known)
+            if kind == "subset":
+                return verify_subset(path, known)
+            return verify_checkpoint(path, args)
+    except SystemExit:
+        return "WRONG", refusal.getvalue().partition("error: ")[2].strip()
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        return "WRONG", f"it is not what a step writes ({type(error).__name__}: {first_line(error)})"
 
 
 def verify_scores(path, data, known):
     """(verdict, why) on a forget.npy, counted again from the correct.npy beside it; known gets the scores."""
     one = read_scores(path, data)
-    known[digest(one.scores)] = known[json.dumps(one.flags)] = one.scores
+    known[digest(one.scores)] = one.scores
+    known[json.dumps(one.flags)] = one.scores  # older subsets name no digest
     if one.correct is None:
         return "WRONG", "there is no correct.npy of it beside it"
     if one.flags["events"] == "flipped":
         return "SKIPPED", "correct.npy tells right from wrong, not which class was predicted, so flips are not counted"
-    counts = (np.diff(one.correct.astype(np.int8), axis=0) == -1).sum(0)
+    right = one.correct.astype(np.int8)
+    counts = (np.diff(right, axis=0) == -1).sum(0)
     if one.flags["events"] == "toneva":
         counts[one.never] = len(one.correct)
     different = int((counts != one.scores).sum())
-    return ("WRONG", f"{different} scores differ from the count") if different else ("OK", "")
+    if different:
+        return "WRONG", f"{different} scores differ from the count"
+    return "OK", ""
+
+
+def verify_array(path, known):
+    """(verdict, why) on an array that is no claim by itself, such as errors; known gets it."""
+    array = np.ascontiguousarray(np.load(path))
+    known[digest(array)] = array
+    return "SKIPPED", "it does not tell what made it"
 
 
 def verify_subset(path, known):
@@ -147,29 +191,37 @@ def verify_subset(path, known):
     flags = steps["select"]
     if "scores" not in flags and flags["order"] not in ("low", "high", "random"):
         return "SKIPPED", "it does not tell the digest of its errors"
-    scores = known.get(flags.get("scores", json.dumps(steps.get("forget"))))  # a digest; older subsets have none
-    if scores is None:
+    name = flags.get("scores", json.dumps(steps.get("forget")))  # a digest; older subsets have none
+    if name not in known:
         return "WRONG", "none of the files given has the scores that it was selected from"
     choice = {key: flags[key] for key in ("order", "ratio", "seed", "ties", "cut") if key in flags}
-    same = np.array_equal(subset, select(scores, **choice))
-    return ("OK", "") if same else ("WRONG", "another selection from its scores, with its seed")
+    if not np.array_equal(subset, select(known[name], **choice)):
+        return "WRONG", "another selection from its scores, with its seed"
+    return "OK", ""
 
 
 def verify_checkpoint(path, args):
     """(verdict, why) on a checkpoint: the sparsity of its weights, and its accuracy, measured again."""
     checkpoint, net, data = restore(path, args)
     flags = list(checkpoint["args"].values())[-1]
-    if "zeros" in flags and any(flags[key] != count for key, count in sparsity(net).items()):
-        return "WRONG", f"it claims {flags['zeros']} zeros, its weights have {sparsity(net)['zeros']}"
-    pruned = [of["zeros"] for step, of in checkpoint["args"].items() if step.split("-")[0] == "prune"]
-    if flags.get("mask") == "hold" and flags["zeros"] < max(pruned, default=0):
+    counts = sparsity(net)
+    if "zeros" in flags and any(flags[name] != count for name, count in counts.items()):
+        return "WRONG", f"it claims {flags['zeros']} zeros, its weights have {counts['zeros']}"
+    if flags.get("mask") == "hold" and flags["zeros"] < most_zeros(checkpoint):
         return "WRONG", "pruned weights are no longer zero"
     with small_maps(net):
         accuracy, _ = evaluate(net, data, flags.get("precision", args.precision))
     claimed = checkpoint["accuracy"][-1]
     two_images = 200.1 / len(data.test_labels)  # that another machine's rounding may move over a border
-    same = abs(accuracy - claimed) <= two_images
-    return ("OK", "") if same else ("WRONG", f"it claims {claimed:.2f} %, and has {accuracy:.2f} %")
+    if not abs(accuracy - claimed) <= two_images:
+        return "WRONG", f"it claims {claimed:.2f} %, and has {accuracy:.2f} %"
+    return "OK", ""
+
+
+def most_zeros(checkpoint):
+    """The most zeros that a pruning left, or 0."""
+    prunings = [flags for step, flags in checkpoint["args"].items() if step.split("-")[0] == "prune"]
+    return max((flags["zeros"] for flags in prunings), default=0)
 
 
 # --------------------------------------------------------------------------------------------------------- scores
@@ -179,62 +231,111 @@ def score_notes(files):
     """Lines that hold scores against chance and against each other, and tell their ties."""
     lines = []
     for one in files:
-        flags, size, values = one.flags, len(one.scores), np.arange(len(one.histogram))
-        lines.append(f"{one.path}: {flags['dataset']} {flags['model']} seed {flags['seed']}, {size} samples")
-        lines.append(f"  events {flags['events']}, positions {flags['positions']}, batchnorm {flags['batchnorm']}")
-        shares = zip(values, 100 * one.histogram, 100 * one.null)
-        lines += [f"  score {k}: {share:6.2f} %  binomial {null:6.2f} %" for k, share, null in shares]
-        distance = abs(one.histogram - one.null).sum() / 2
-        lines.append(
-            f"  mean {one.scores.mean():.3f}, binomial {(values * one.null).sum():.3f}; total variation distance from "
-            f"Binomial({flags['epochs'] - 1}, 1 - sum p^2), the scores of noise: {distance:.3f}"
-        )
-        if one.never is not None:
-            scored = Counter(one.scores[one.never].tolist())
-            where = ", ".join(f"{n} score {k}" for k, n in sorted(scored.items()))
-            lines.append(f"  never learned: {one.never.sum()} samples" + (f" ({where})" if scored else ""))
-        ordered = np.sort(one.scores)
-        for ratio in (0.1, 0.2, 0.3, 0.4, 0.5):
-            m, parts = round(ratio * size), []
-            for order, inside in (("low", ordered[:m]), ("high", ordered[size - m :])):
-                cut = inside[-1] if order == "low" else inside[0]
-                tied = (inside == cut).mean() if (one.scores == cut).sum() > (inside == cut).sum() else 0.0
-                parts.append(f"{order} cut at {cut}, {100 * tied:.0f} % of it by lot among {(one.scores == cut).sum()}")
-            lines.append(f"  ratio {ratio:g}: " + "; ".join(parts))
+        lines += chance_lines(one)
+        lines += tie_lines(one)
     for one, other in itertools.combinations(files, 2):
-        if len(one.scores) != len(other.scores):
-            fail(f"{one.path} and {other.path} are scores of different data sets; report them apart")
-        high = set(select(one.scores, "high", 0.1, 0))  # ties by lots of their own, or strangers would agree
-        theirs, low = (set(select(other.scores, order, 0.1, 1)) for order in ("high", "low"))
-        lines.append(
-            f"{one.path} and {other.path}: correlation {np.corrcoef(one.scores, other.scores)[0, 1]:.3f}; of the "
-            f"first's highest tenth, {100 * len(high & theirs) / len(high):.0f} % are in the second's highest and "
-            f"{100 * len(high & low) / len(high):.0f} % in its lowest tenth (strangers: 10 %)"
-        )
+        lines.append(pair_line(one, other))
     return lines
+
+
+def chance_lines(one):
+    """What was scored and how, and the distribution of the scores beside that of noise."""
+    flags = one.flags
+    values = np.arange(len(one.histogram))
+    null_mean = (values * one.null).sum()
+    distance = abs(one.histogram - one.null).sum() / 2
+    lines = [
+        f"{one.path}: {flags['dataset']} {flags['model']} seed {flags['seed']}, {len(one.scores)} samples",
+        f"  events {flags['events']}, positions {flags['positions']}, batchnorm {flags['batchnorm']}",
+    ]
+    for score, share, null in zip(values, one.histogram, one.null, strict=True):
+        lines.append(f"  score {score}: {100 * share:6.2f} %  binomial {100 * null:6.2f} %")
+    lines.append(
+        f"  mean {one.scores.mean():.3f}, binomial {null_mean:.3f}; total variation distance from "
+        f"Binomial({flags['epochs'] - 1}, 1 - sum p^2), the scores of noise: {distance:.3f}"
+    )
+    if one.never is not None:
+        lines.append(f"  never learned: {one.never.sum()} samples{scores_of_never(one)}")
+    return lines
+
+
+def scores_of_never(one):
+    """What samples score that were never learned, in brackets; "" if there are none."""
+    counts = Counter(one.scores[one.never].tolist())
+    if not counts:
+        return ""
+    return f" ({', '.join(f'{count} score {score}' for score, count in sorted(counts.items()))})"
+
+
+def tie_lines(one):
+    """Which score a coreset is cut at, and how much of it equal scores leave to the draw, a line per data ratio."""
+    ordered = np.sort(one.scores)
+    lines = []
+    for ratio in RATIOS:
+        size = round(ratio * len(ordered))
+        low = cut_in_words("low", ordered[:size], ordered[size - 1], ordered)
+        high = cut_in_words("high", ordered[-size:], ordered[-size], ordered)
+        lines.append(f"  ratio {ratio:g}: {low}; {high}")
+    return lines
+
+
+def cut_in_words(order, chosen, cut, scores):
+    """At which score a coreset is cut, and what share of it is drawn among equals; chosen: its scores."""
+    tied = (scores == cut).sum()
+    at_cut = (chosen == cut).sum()
+    drawn = at_cut if tied > at_cut else 0
+    return f"{order} cut at {cut}, {100 * drawn / len(chosen):.0f} % of it at random among {tied}"
+
+
+def pair_line(one, other):
+    """How far two runs score the same samples alike; exits with one line if they score other data sets."""
+    if len(one.scores) != len(other.scores):
+        fail(f"{one.path} and {other.path} are scores of different data sets; report them apart")
+    high = set(select(one.scores, "high", 0.1, 0))  # ties by draws of their own, or strangers would agree
+    other_high = set(select(other.scores, "high", 0.1, 1))
+    other_low = set(select(other.scores, "low", 0.1, 1))
+    return (
+        f"{one.path} and {other.path}: {correlation_in_words(one, other)}; of the "
+        f"first's highest tenth, {100 * len(high & other_high) / len(high):.0f} % are in the second's highest and "
+        f"{100 * len(high & other_low) / len(high):.0f} % in its lowest tenth (strangers: 10 %)"
+    )
+
+
+def correlation_in_words(one, other):
+    """Pearson's correlation, which scores that are all equal have with none."""
+    for scores in (one, other):
+        if scores.scores.min() == scores.scores.max():
+            return f"no correlation, since all scores of {scores.path} are {scores.scores[0]}"
+    return f"correlation {np.corrcoef(one.scores, other.scores)[0, 1]:.3f}"
 
 
 def figure_scores(files, out):
     """The distribution of the scores, a panel per file: never-learned samples marked, noise beside shuffled ones."""
-    plt = pyplot()
-    shape = {"figsize": (3.5, 0.6 + 1.7 * len(files)), "squeeze": False, "layout": "constrained", "sharex": True}
-    figure, axes = plt.subplots(len(files), 1, **shape)
-    for axis, one in zip(axes.flat, files):
-        x, never = np.arange(len(one.histogram)), np.zeros(len(one.histogram))
-        if one.never is not None:
-            never = np.bincount(one.scores[one.never], minlength=len(x)) / len(one.scores)
-        learned, flags = 100 * (one.histogram - never), one.flags
-        axis.bar(x, learned, 0.7, color=COLOURS["low"], label="learned once", gid="learned")
-        axis.bar(x, 100 * never, 0.7, bottom=learned, color=COLOURS["high"], label="never learned", gid="never")
-        if flags["positions"] == "shuffled":
-            axis.plot(x, 100 * one.null, "D", ms=3, color=COLOURS["base"], label="noise (binomial)", gid="chance")
-        axis.set_ylabel("samples (%)")
-        how = f"{flags['events']}, positions {flags['positions']}"
-        axis.set_title(f"{flags['model']} on {flags['dataset']}, seed {flags['seed']}: {how}", fontsize=7)
-        axis.legend(fontsize=7)
+    size = 3.5, 0.6 + 1.7 * len(files)
+    figure, axes = pyplot().subplots(len(files), 1, figsize=size, squeeze=False, layout="constrained", sharex=True)
+    for axis, one in zip(axes.flat, files, strict=True):
+        draw_scores(axis, one)
     axes[-1, 0].set_xlabel("forgetting score (events)")
     axes[-1, 0].set_xticks(np.arange(max(len(one.histogram) for one in files)))
     save_figure(figure, out)
+
+
+def draw_scores(axis, one):
+    """The distribution of one file's scores, with its title and legend."""
+    flags = one.flags
+    values = np.arange(len(one.histogram))
+    never = np.zeros(len(values))
+    if one.never is not None:
+        never = np.bincount(one.scores[one.never], minlength=len(values)) / len(one.scores)
+    learned = one.histogram - never
+    axis.bar(values, 100 * learned, 0.7, color=COLOURS["low"], label="learned once", gid="learned")
+    axis.bar(values, 100 * never, 0.7, bottom=100 * learned, color=COLOURS["high"], label="never learned", gid="never")
+    if flags["positions"] == "shuffled":
+        axis.plot(values, 100 * one.null, "D", ms=3, color=COLOURS["base"], label="noise (binomial)", gid="chance")
+    axis.set_ylabel("samples (%)")
+    scoring = f"{flags['events']}, positions {flags['positions']}"
+    axis.set_title(f"{flags['model']} on {flags['dataset']}, seed {flags['seed']}: {scoring}", fontsize=7)
+    axis.legend(fontsize=7)
 
 
 def main():
@@ -245,11 +346,17 @@ def main():
     parser.add_argument("--out", metavar="FILE", help="figure of scores to write (default: none)")
     args = parser.start("out")
     if args.what == "verify":
-        return verify(args.inputs, args)
+        verify(args.inputs, args)
+        return
+
     files = [read_scores(path, args.data) for path in args.inputs]
+    for one in files:
+        if len(one.scores) < 10:
+            fail(f"{one.path}: {len(one.scores)} samples have no tenth to compare")
     if args.out:
         figure_scores(files, args.out)
-    print("\n".join(score_notes(files)))
+    for line in score_notes(files):
+        say(line)
 
 
 if __name__ == "__main__":

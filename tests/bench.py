@@ -6,7 +6,7 @@
 The other loop is a torchvision dataset with transforms, a DataLoader of four workers, and the default Adam: the
 authors' settings. Both train the same network at batch 64 on images of random pixels, in the number and shape of the
 data set, so nothing is downloaded. Each measurement is a process of its own, and a setting's processes are timed
-together: "2 x 1 thread" is two at once on two cores, which is how `make -j2` runs two cells, and counts both.
+together: "2 x 1 thread" is two at once on two cores, as `make -j2` trains two networks, and counts both.
 
 Every line has images per second, the memory that training one network holds (with the loader's workers), and the ratio
 to the other loop (median, and range over the rounds). A line of ours has two more: what a step takes, and what its
@@ -40,10 +40,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 import torch.nn.functional as F
-import train
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import datasets, transforms
+
+import train
 
 NETWORKS = {  # network: data set, steps to time
     "fcnet": ("MNIST", 600),
@@ -55,6 +56,7 @@ BATCH = 64
 
 
 def random_data(dataset, device):
+    """A train.Data of random pixels and labels, in the number and shape of the original."""
     classes, shape, size, test_size = train.DATASETS[dataset]
     random = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (size, *shape), dtype=torch.uint8, generator=random).to(device)
@@ -68,11 +70,18 @@ def reference_steps(model, data, device):
 
     class Packed(original):  # its own __getitem__, without its download
         def __init__(self, images, labels, transform):
-            self.data, self.targets, self.transform, self.target_transform = images, labels, transform, None
+            self.data = images
+            self.targets = labels
+            self.transform = transform
+            self.target_transform = None
 
     channels = data.train_images.shape[1]
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * channels, (0.5,) * channels)])
-    images = data.train_images[:, 0] if channels == 1 else data.train_images.movedim(1, 3).contiguous().numpy()
+    half = (0.5,) * channels
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(half, half)])
+    if channels == 1:
+        images = data.train_images[:, 0]
+    else:
+        images = data.train_images.movedim(1, 3).contiguous().numpy()
     warnings.filterwarnings("ignore", "This DataLoader will create")  # four workers, however few the cores
     loader = DataLoader(Packed(images, data.train_labels.tolist(), transform), BATCH, shuffle=True, num_workers=4)
     net = train.build(model, data.name, 0).to(device).train()
@@ -90,7 +99,7 @@ def reference_steps(model, data, device):
 
 
 def our_steps(model, data, device, precision, graph):
-    """Yields after every step of train.py's; first, the floating point operations of one."""
+    """Yields the floating point operations of one step of train.py's, and then after every step."""
     if not graph:
         train.graphed = lambda step, *_: step
     net = train.build(model, data.name, 0).to(device)
@@ -113,6 +122,7 @@ def our_steps(model, data, device, precision, graph):
 
 
 def finish(device):
+    """Wait until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 
@@ -138,43 +148,58 @@ def matrix_rate(device, precision):
 def memory():
     """Bytes that this process and its children hold, shared pages divided among their holders."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in ("self", *children)]
-    return sum(1024 * int(r.split("Pss:")[1].split()[0]) for r in rollups)
+    total = 0
+    for process in ("self", *children):
+        rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+        total += 1024 * int(rollup.split("Pss:")[1].split()[0])
+    return total
 
 
 def measure(model, setting, device, steps):
     """One process of a setting: times `steps` steps once a line on stdin says that all of its processes are ready."""
     torch.set_num_threads(setting["threads"] or torch.get_num_threads())
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
     data = random_data(NETWORKS[model][0], "cpu" if setting["reference"] else device)
     rate = matrix_rate(device, setting["precision"])
     if setting["reference"]:
-        flops, run = 0, reference_steps(model, data, device)
+        training = reference_steps(model, data, device)
+        flops = 0
     else:
-        run = our_steps(model, data, device, setting["precision"], setting["graph"])
-        flops = next(run)
+        training = our_steps(model, data, device, setting["precision"], setting["graph"])
+        flops = next(training)
     for _ in range(max(3, steps // 10)):
-        next(run)
+        next(training)
     finish(device)
     print("ready", flush=True)
     sys.stdin.readline()
     start = time.perf_counter()
     for _ in range(steps):
-        next(run)
+        next(training)
     finish(device)
-    seconds = time.perf_counter() - start
+    step = (time.perf_counter() - start) / steps
+    result = {
+        "rate": BATCH / step,
+        "step": step,
+        "arithmetic": flops / rate,
+        **evaluation(model, data, device, setting["precision"]),
+    }
+    print(json.dumps(result), flush=True)
+    os._exit(0)  # the loader's workers are of no more use
+
+
+def evaluation(model, data, device, precision):
+    """{"evaluation": images a second without gradients, "memory": what the process holds before it, in bytes}."""
     images = data.test_images[:1000].to(device)
     net = train.build(model, data.name, 0).to(device)
     peak = memory() if device.type == "cpu" else torch.cuda.max_memory_allocated()
     with torch.inference_mode(), train.small_maps(net):
-        train.predict(net, images, setting["precision"])
+        train.predict(net, images, precision)
         finish(device)
         start = time.perf_counter()
-        train.predict(net, images, setting["precision"])
+        train.predict(net, images, precision)
         finish(device)
-    result = {"rate": steps * BATCH / seconds, "memory": peak, "step": seconds / steps, "arithmetic": flops / rate}
-    print(json.dumps(result | {"evaluation": len(images) / (time.perf_counter() - start)}), flush=True)
-    os._exit(0)  # the loader's workers are of no more use
+    return {"evaluation": len(images) / (time.perf_counter() - start), "memory": peak}
 
 
 def together(model, setting, device, steps):
@@ -190,7 +215,9 @@ def together(model, setting, device, steps):
         process.stdin.flush()
     results = [json.loads(process.communicate()[0]) for process in processes]
     sums = {key: sum(result[key] for result in results) for key in results[0]}
-    return sums | {key: sums[key] / len(results) for key in ("memory", "step", "arithmetic")}
+    for key in ("memory", "step", "arithmetic"):
+        sums[key] /= len(results)
+    return sums
 
 
 def settings(device):
@@ -213,14 +240,51 @@ def settings(device):
     }
 
 
-def hours_of_table1(result):
-    """Hours for one seed at the measured rates: 232 epochs of training and 780 evaluations of 10,000 images."""
+def cost_of_table1(result):
+    """The epochs of training of one seed, 232, and its hours at the measured rates.
+
+    Beside them there are evaluations: of the training set for the scores, and of the test set before the first epoch
+    and after each, and after pruning. Together they are as many images as 379 test sets.
+    """
     size, test_size = train.DATASETS["CIFAR100"][2:]
+    epochs = 10  # of every training
     coresets = 6  # low and high at 0.1, 0.2, 0.3
-    cells = 3 * (1 + coresets)  # three prune ratios of each of them and of the baseline
-    trained = size * 10 * (1 + 2 * (0.1 + 0.2 + 0.3) + cells)
-    evaluated = size * 10 + test_size * (11 * (1 + coresets + cells) + cells)
-    return trained / size, (trained / result["rate"] + evaluated / result["evaluation"]) / 3600
+    runs = 3 * (1 + coresets)  # three prune ratios of each of them and of the baseline
+    trainings = 1 + coresets + runs
+    trained = size * epochs * (1 + 2 * (0.1 + 0.2 + 0.3) + runs)
+    evaluated = size * epochs + test_size * ((1 + epochs) * trainings + runs)
+    seconds = trained / result["rate"] + evaluated / result["evaluation"]
+    return trained / size, seconds / 3600
+
+
+def line(model, name, results, references):
+    """What a setting came to in all rounds: medians, and the ratio of its rate to that of the usual loop."""
+    middle = medians(results)
+    words = f"{model:9} {name:22} {middle['rate']:9.0f} images/s  {middle['memory'] / 2**20:6.0f} MiB"
+    if results is references:
+        return words
+    ratios = sorted(ours["rate"] / usual["rate"] for ours, usual in zip(results, references))
+    words += f"  x {statistics.median(ratios):5.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+    words += f"  step {1000 * middle['step']:.4g} ms, {1000 * middle['arithmetic']:.4g} at the matrix rate"
+    return words + f" ({100 * middle['arithmetic'] / middle['step']:.0f} %)"
+
+
+def medians(results):
+    return {key: statistics.median(result[key] for result in results) for key in results[0]}
+
+
+def compare(model, device, rounds, steps):
+    """Measure all settings of a network, interleaved, and print a line for each."""
+    measured = {name: [] for name in settings(device)}
+    for _ in range(rounds):
+        for name, setting in settings(device).items():
+            measured[name].append(together(model, setting, device, steps))
+    references = next(iter(measured.values()))
+    for name, setting in settings(device).items():
+        print(line(model, name, measured[name], references), flush=True)
+        if model == "resnet18" and (device.type == "cuda" or setting["threads"] == 1):  # as make trains it
+            epochs, hours = cost_of_table1(medians(measured[name]))
+            print(f"{'':32} make table1: {epochs:.0f} epochs of training, {hours:.2f} h for a seed", flush=True)
 
 
 def main():
@@ -240,23 +304,7 @@ def main():
     print(f"{train.device_name(device)}, torch {torch.__version__}, batch {BATCH}")
     for model in args.models:
         steps = (args.steps or NETWORKS[model][1]) * (20 if device.type == "cuda" else 1)
-        rounds = []
-        how = settings(device)
-        for _ in range(args.rounds):
-            rounds.append({name: together(model, how[name], device, steps) for name in how})
-        usual = next(iter(rounds[0]))
-        for name in rounds[0]:
-            middle = {key: statistics.median(r[name][key] for r in rounds) for key in rounds[0][name]}
-            ratios = sorted(r[name]["rate"] / r[usual]["rate"] for r in rounds)
-            line = f"{model:9} {name:22} {middle['rate']:9.0f} images/s  {middle['memory'] / 2**20:6.0f} MiB"
-            if name != usual:
-                line += f"  x {statistics.median(ratios):5.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-                line += f"  step {1000 * middle['step']:.4g} ms, {1000 * middle['arithmetic']:.4g} at the matrix rate"
-                line += f" ({100 * middle['arithmetic'] / middle['step']:.0f} %)"
-            print(line, flush=True)
-            if model == "resnet18" and (device.type == "cuda" or how[name]["threads"] == 1):  # as make runs it
-                epochs, hours = hours_of_table1(middle)
-                print(f"{'':32} make table1: {epochs:.0f} epochs of training, {hours:.2f} h for a seed", flush=True)
+        compare(model, device, args.rounds, steps)
 
 
 if __name__ == "__main__":

@@ -21,10 +21,31 @@ from train import SEED, claim, fail, first_line, load_pt, load_subset, number, w
 def flip(labels, rate, seed):
     """`labels`, int64 [N], of which round(rate * N) are another class; which ones, and to which class, is drawn."""
     draw = np.random.default_rng(seed)
-    classes, noisy = labels.max() + 1, labels.copy()
+    classes = labels.max() + 1
     chosen = draw.choice(len(labels), round(rate * len(labels)), replace=False)
+    noisy = labels.copy()
     noisy[chosen] = (labels[chosen] + draw.integers(1, classes, len(chosen))) % classes
     return noisy
+
+
+def write_flipped(args, packed, labels):
+    """The `flip` command: a copy of the data set `packed`, with its labels, int64 [N], flipped."""
+    claim([args.out])
+    noisy = flip(labels, args.rate, args.seed)
+    write(args.out, packed | {"train_labels": torch.from_numpy(noisy), "true_labels": packed["train_labels"]})
+    print(f"{(noisy != labels).sum()} of {len(labels)} training labels are flipped  {args.out}")
+
+
+def count_flipped(paths, flipped):
+    """The `count` command: a line for each subset. flipped: bool [N], of all training samples."""
+    for path in paths:
+        subset, *_ = load_subset(path)
+        if subset.min() < 0 or subset.max() >= len(flipped):
+            fail(f"{path} holds indices outside 0 to {len(flipped) - 1}, the training set's")
+        count = flipped[subset].sum()
+        share = f"{100 * count / len(subset):.1f} %"
+        share_of_all = f"of all {len(flipped)} {100 * flipped.mean():.1f} %"
+        print(f"{path}  {count} of {len(subset)} samples are flipped, {share}  ({share_of_all})")
 
 
 def main():
@@ -44,23 +65,14 @@ def main():
     try:
         packed = load_pt(args.data)
         labels = packed["train_labels"].numpy()
-        true = packed["true_labels"].numpy() if args.command == "count" else labels
+        if args.command == "count":
+            true_labels = packed["true_labels"].numpy()
     except Exception as error:
         fail(f"{args.data} is not a packed data set, or not one with flipped labels ({first_line(error)})")
     if args.command == "flip":
-        claim([args.out])
-        noisy = flip(labels, args.rate, args.seed)
-        write(args.out, packed | {"train_labels": torch.from_numpy(noisy), "true_labels": packed["train_labels"]})
-        print(f"{(noisy != labels).sum()} of {len(labels)} training labels are flipped  {args.out}")
-        return
-    wrong = labels != true
-    for path in args.subsets:
-        subset, *_ = load_subset(path)
-        if subset.min() < 0 or subset.max() >= len(wrong):
-            fail(f"{path} holds indices outside 0 to {len(wrong) - 1}, the training set's")
-        held = wrong[subset].sum()
-        print(f"{path}  {held} of {len(subset)} samples are flipped, {100 * held / len(subset):.1f} %", end="  ")
-        print(f"(of all {len(wrong)} {100 * wrong.mean():.1f} %)")
+        write_flipped(args, packed, labels)
+    else:
+        count_flipped(args.subsets, labels != true_labels)
 
 
 if __name__ == "__main__":

@@ -1,123 +1,378 @@
-"""How far a table is: cells done, steps left and the next one, and the hours left, from what `make -n` would run.
+"""How far a table is, and how long the rest of it takes, from the steps that `make -n` would run.
 
-    make -n table | python tests/status.py --cells 3 --jobs 2 runs/paper/MNIST/fcnet/seed0
+    make -n table | python tests/status.py status --runs runs
 
-Make calls it: `make status`, and with --plan beside the first step of a table. The hours come from the seconds that the
-last steps done in these folders took for a sample; where none is done, from a few steps timed here.
+Make calls it: `status` for make status; `begin` before the first step, which prints the time that all will take and
+ends with one line if another make is at the same files; and `progress` after every run.
+
+The time comes from the networks that are done in these folders, or from a few training steps timed here. It counts
+what a step takes besides training (start-up, evaluations) and which steps wait for others: nothing of a seed can begin
+before forget.py has ended.
 """
 
 import argparse
 import contextlib
+import heapq
 import itertools
+import json
+import os
+import platform
 import re
+import shlex
 import sys
 import time
-from collections import Counter, defaultdict
 from pathlib import Path
-from types import SimpleNamespace
+from typing import NamedTuple
 
+STARTED = time.perf_counter()
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 STEP = re.compile(r"\b(forget|select|train|prune|finetune)\.py (.*) --out (\S+)$")
+RUN = re.compile(r"\S+/finetuned\.pt\b")
+EVALUATED = 1 / 3  # what it costs to evaluate an image, where 1 is what it costs to train on it
 
 
-def commands(lines):
-    """[(script, its flags, the file it makes)] of the lines that run a script of the suite."""
-    steps = (found.groups() for found in map(STEP.search, lines) if found)
-    return [(script, dict(itertools.pairwise(flags.split())), out) for script, flags, out in steps]
+class Step(NamedTuple):
+    """A line of `make -n` that runs a script of the suite."""
+
+    script: str
+    flags: dict  # {"--seed": "0", ...}
+    out: str
+
+    @property
+    def network(self):
+        """(dataset, model), which the path of the output tells."""
+        parts = Path(self.out).parts
+        at = next(i for i, part in enumerate(parts) if re.fullmatch("seed[0-9]+", part))
+        return parts[at - 2], parts[at - 1]
+
+    @property
+    def inputs(self):
+        return [self.flags[flag] for flag in ("--in", "--scores", "--subset", "--start") if flag in self.flags]
+
+    @property
+    def outputs(self):
+        arrays = ("--scores", "--correct", "--errors") if self.script == "forget" else ()
+        return [self.out, *(self.flags[flag] for flag in arrays)]
 
 
-def trained(flags, out, size):
-    """Samples times epochs that a step trains on; size: of the training set."""
-    ratio = float(Path(out).parent.name.partition("-")[2]) if "--subset" in flags else 1
-    return ratio * size * float(flags.get("--share", 1)) * int(flags.get("--epochs", 0))
+def read_steps(lines):
+    steps = []
+    for match in filter(None, map(STEP.search, lines)):
+        script, flags, out = match.groups()
+        steps.append(Step(script, dict(itertools.pairwise(flags.split())), out))
+    return steps
 
 
-def rates(folders):
-    """{script: seconds for a sample and epoch} of the last networks in the folders; what is none is passed over."""
-    from train import load_pt
+# ------------------------------------------------------------------------------------------------------- the time
 
-    taken = defaultdict(lambda: [0, 0])
-    found = (path for folder in folders for path in Path(folder).glob("**/*.pt") if not path.match("pruned*.pt"))
-    for path in sorted(found, key=lambda path: path.stat().st_mtime)[-12:]:
+
+def cost(script, epochs, samples, train_size, test_size):
+    """What a step computes, as a number of images trained on; samples: those in an epoch."""
+    if script == "select":
+        return 0
+    evaluated = (epochs + 1) * test_size  # before the first epoch and after each
+    if script == "forget":
+        evaluated += (epochs + 1) * train_size  # after each, and the errors at the end
+    return epochs * samples + EVALUATED * evaluated
+
+
+def samples_of(step, train_size):
+    """How many samples a step trains on in an epoch."""
+    ratio = float(Path(step.out).parent.name.partition("-")[2]) if "--subset" in step.flags else 1
+    return ratio * float(step.flags.get("--share", 1)) * train_size
+
+
+def sizes_of(dataset, folder):
+    """The sizes of the training and the test set: those of the packed file, or of the original."""
+    from train import DATASETS, fail, load_pt
+
+    if dataset not in DATASETS:
+        fail(f"{dataset} is no data set: they are {', '.join(DATASETS)}")
+    with contextlib.suppress(Exception):
+        packed = load_pt(Path(folder) / f"{dataset}.pt")
+        return len(packed["train_labels"]), len(packed["test_labels"])
+    return DATASETS[dataset][2:]
+
+
+def facts(path):
+    """A checkpoint without reading its weights; None for what is none."""
+    import torch
+
+    with contextlib.suppress(Exception):
+        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+
+
+def measured(runs, dataset, model):
+    """Seconds for an image trained on, by the last networks of the kind that are done; None where there is none."""
+    paths = [path for path in Path(runs).glob(f"*/{dataset}/{model}/**/*.pt") if not path.match("pruned*.pt")]
+    seconds = images = 0
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime)[-12:]:
         with contextlib.suppress(Exception):
-            checkpoint = load_pt(path)
+            checkpoint = facts(path)
             step, flags = list(checkpoint["args"].items())[-1]
-            if samples := flags.get("samples", flags["train_size"]) * flags["epochs"]:
-                rate = taken[step.split("-")[0]]
-                rate[:] = rate[0] + checkpoint["seconds"], rate[1] + samples
-    return {script: seconds / samples for script, (seconds, samples) in taken.items()}
+            samples = flags.get("samples", flags["train_size"])
+            if flags["epochs"]:
+                script = step.split("-")[0]
+                images += cost(script, flags["epochs"], samples, flags["train_size"], flags["test_size"])
+                seconds += checkpoint["seconds"]
+    return seconds / images if images else None
 
 
 def timed(dataset, model, threads):
-    """Seconds for a sample, from a few training steps on random pixels."""
+    """Seconds for an image trained on, from a few steps on random pixels, and whether a GPU made them."""
     import torch
+
     import train
 
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classes, shape, *_ = train.DATASETS[dataset]
     images = torch.randint(0, 256, (64, *shape), dtype=torch.uint8, device=device)
-    labels, batch = torch.randint(0, classes, (64,), device=device), torch.arange(64, device=device)
-    net = train.build(model, dataset, 0).to(device)
+    labels = torch.randint(0, classes, (64,), device=device)
+    batch = torch.arange(64, device=device)
     logits = torch.zeros(64, classes, device=device)
-    args = SimpleNamespace(lr=1e-3, precision="fp32", batch_size=64)
+    settings = argparse.Namespace(lr=1e-3, precision="fp32", batch_size=64)
+    net = train.build(model, dataset, 0).to(device)
     with train.small_maps(net):
         net.train()
-        one = train.training_step(net, train.Data(dataset, images, labels, images, labels, {}), logits, args, False)
-        one(batch)
+        data = train.Data(dataset, images, labels, images, labels, {})
+        step = train.training_step(net, data, logits, settings, False)
+        step(batch)
         start = time.perf_counter()
         for _ in range(8):
-            one(batch)
+            step(batch)
         logits.sum().item()  # waits for the device
-    return (time.perf_counter() - start) / (8 * 64)
+    return (time.perf_counter() - start) / (8 * 64), device.type == "cuda"
+
+
+def seconds_of(steps, args):
+    """How long each step takes, and in words how that is known."""
+    sizes, rates, known = {}, {}, True
+    for network in {step.network: None for step in steps}:
+        dataset, model = network
+        sizes[network] = sizes_of(dataset, args.data)
+        rates[network] = measured(args.runs, dataset, model)
+    startup = time.perf_counter() - STARTED  # imports torch and reads the data, as each step does
+    for network in rates:
+        if rates[network] is None:
+            rate, on_gpu = timed(*network, args.threads)
+            shared = args.jobs if on_gpu and not args.elsewhere else 1  # one GPU does the work of all jobs
+            rates[network] = rate * shared
+            known = False
+    seconds = []
+    for step in steps:
+        train_size, test_size = sizes[step.network]
+        epochs = int(step.flags.get("--epochs", 0))
+        images = cost(step.script, epochs, samples_of(step, train_size), train_size, test_size)
+        seconds.append((startup if images else 0.5) + images * rates[step.network])
+    return seconds, "by the last steps done" if known else "by steps timed on this machine"
+
+
+def finish(steps, jobs):
+    """Seconds until [(inputs, outputs, seconds)] are all done, each beginning once its inputs and a job are there."""
+    free = [0.0] * min(jobs, max(1, len(steps)))
+    written = {}
+    for inputs, outputs, seconds in steps:
+        start = max([heapq.heappop(free), *(written.get(path, 0.0) for path in inputs)])
+        heapq.heappush(free, start + seconds)
+        written.update(dict.fromkeys(outputs, start + seconds))
+    return max(free)
+
+
+def duration(seconds):
+    minutes = max(1, round(seconds / 60))
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+# ------------------------------------------------------------------------------------------ what is there already
+
+
+def check_settings(runs, asked):
+    """Exit with one line if a finished run, or the network that it was pruned from, was made with other flags."""
+    from train import Parser, fail
+
+    parser = Parser("")
+    parser.add_training_flags()
+    parser.add_device_flags()
+    parser.add_argument("--tune-epochs", type=int)
+    flags = vars(parser.parse_args(shlex.split(asked)))
+    tune_epochs = flags["epochs"] if flags["tune_epochs"] is None else flags["tune_epochs"]
+    networks = {path.parent.parent / "dense.pt" for path in map(Path, runs)}
+    for path in sorted(filter(Path.exists, {*networks, *map(Path, runs)})):
+        checkpoint = facts(path)
+        if checkpoint is None:
+            continue
+        made = list(checkpoint["args"].values())[-1]
+        wanted = {key: flags[key] for key in ("lr", "batch_size", "precision")}
+        if path.name == "finetuned.pt":
+            wanted["epochs"] = tune_epochs // 5 if path.match("*-5x/*") else tune_epochs
+        elif path.parent.name != "untrained":
+            wanted["epochs"] = flags["epochs"]
+        for key, value in wanted.items():
+            if made.get(key, value) != value:
+                flag = key.replace("_", "-")
+                fail(
+                    f"{path} was made with --{flag} {made[key]}, and {value} is asked for: "
+                    "give these results a folder of their own, such as RUNS=runs/NAME"
+                )
+
+
+def plan_path(runs, make):
+    return Path(runs) / f"make-{platform.node()}-{make}.json"
+
+
+def birth(process):
+    """What tells a process from a later one of the same number, where /proc has it."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def lives(plan):
+    """Whether the make that wrote the plan still runs on this machine."""
+    try:
+        os.kill(plan["make"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return plan["birth"] == birth(plan["make"])
+
+
+def other_plans(mine):
+    """[(path, plan)] of other makes in the same folder; those of makes that were killed on this machine go."""
+    found = []
+    for path in sorted(mine.parent.glob("make-*.json")):
+        with contextlib.suppress(OSError, ValueError):
+            plan = json.loads(path.read_text())
+            if plan["host"] == platform.node() and not lives(plan):
+                path.unlink()
+            elif path != mine:
+                found.append((path, plan))
+    return found
+
+
+def outputs_left(plan):
+    return {path for _, outputs, _ in plan["steps"] for path in outputs if not os.path.exists(path)}
+
+
+def check_others(mine, plan):
+    """Exit with one line if another make on this machine began earlier with the same steps; tell of one elsewhere."""
+    from train import fail
+
+    for path, other in other_plans(mine):
+        both = sorted(outputs_left(plan) & outputs_left(other))
+        who = f"make on {other['host']} (process {other['make']}) is at {both[0] if both else ''}, too"
+        if both and other["host"] != plan["host"]:
+            print(f"{who}, if it still runs: then stop one of the two; else delete {path}", file=sys.stderr)
+        elif both and (other["began"], other["make"]) < (plan["began"], plan["make"]):
+            mine.unlink()
+            fail(f"{who}: wait for it, or give the two other SEEDS or RUNS; nothing was run")
+
+
+# ------------------------------------------------------------------------------------------------------- commands
+
+
+def runs_of(lines, steps):
+    """The finetuned.pt files that are asked for, done or not, without the rounds' numbered ones."""
+    named = {name for line in lines for name in RUN.findall(line)}
+    return sorted(named | {step.out for step in steps if step.out.endswith("/finetuned.pt")})
 
 
 def several(count, word):
     return f"{count} {word}{'s' * (count != 1)}"
 
 
+def summary(runs, seconds, jobs, source):
+    done = sum(map(os.path.exists, runs))
+    return (
+        f"{done} of {several(len(runs), 'run')}, about {duration(seconds)} left with {several(jobs, 'job')}, {source}"
+    )
+
+
+def status(args):
+    lines = sys.stdin.read().splitlines()
+    steps = read_steps(lines)
+    runs = runs_of(lines, steps)
+    if not steps:
+        return print(f"done: {several(len(runs), 'run')}, nothing is left")
+    seconds, source = seconds_of(steps, args)
+    timed_steps = [(step.inputs, step.outputs, s) for step, s in zip(steps, seconds)]
+    print(summary(runs, finish(timed_steps, args.jobs), args.jobs, source))
+    counts = {step.script: 0 for step in steps}
+    for step in steps:
+        counts[step.script] += 1
+    print("steps left:", ", ".join(f"{count} {script}" for script, count in counts.items()))
+    print(f"next: {steps[0].out}")
+
+
+def begin(args):
+    lines = sys.stdin.read().splitlines()
+    steps = read_steps(lines)
+    if not steps:
+        return
+    runs = runs_of(lines, steps)
+    path = plan_path(args.runs, args.make)
+    plan = {"host": platform.node(), "make": args.make, "birth": birth(args.make), "began": time.time(), "runs": runs}
+    plan |= {"jobs": args.jobs, "steps": [(step.inputs, step.outputs, 0) for step in steps]}
+    write(path, plan)
+    check_others(path, plan)
+    check_settings(runs, args.asked)
+    seconds, source = seconds_of(steps, args)
+    plan["steps"] = [(step.inputs, step.outputs, s) for step, s in zip(steps, seconds)]
+    write(path, plan)
+    print(summary(runs, finish(plan["steps"], args.jobs), args.jobs, source), flush=True)
+
+
+def progress(args):
+    """One line of the whole: the time left is that of the plan, corrected by how long its steps took till now."""
+    path = plan_path(args.runs, args.make)
+    try:
+        plan = json.loads(path.read_text())
+    except FileNotFoundError:  # a run that ended at the same time was told to be the last
+        return
+    left = [step for step in plan["steps"] if not all(map(os.path.exists, step[1]))]
+    done = sum(map(os.path.exists, plan["runs"]))
+    line = f"{done} of {several(len(plan['runs']), 'run')}"
+    if not left:
+        path.unlink(missing_ok=True)
+        return print(line)
+    whole = finish(plan["steps"], plan["jobs"])
+    rest = finish(left, plan["jobs"])
+    doubt = whole / 10  # so that the first steps, of which others have not ended, do not count for much
+    pace = (time.time() - plan["began"] + doubt) / (whole - rest + doubt)
+    print(f"{line}, about {duration(rest * pace)} left", flush=True)
+
+
+def write(path, plan):
+    """The file appears whole: another make may read it at any time."""
+    from train import fail
+
+    partial = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(plan))
+        os.replace(partial, path)
+    except OSError as error:
+        fail(f"cannot write {path} ({error.strerror})")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words = "of the table's seeds, DATASET/MODEL/seedK at the end"
-    parser.add_argument("folders", nargs="+", metavar="FOLDER", help=words)
-    parser.add_argument("--cells", type=int, required=True, help="in the table, done or not")
+    commands = {"status": status, "begin": begin, "progress": progress}
+    parser.add_argument("command", choices=commands, help="see above")
+    parser.add_argument("--runs", default="runs", metavar="DIR", help="folder of the results (default: runs)")
+    parser.add_argument("--make", type=int, metavar="PROCESS", help="the number of make's process")
     parser.add_argument("--jobs", type=int, default=1, help="steps that run at once (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a step (default: 1)")
     parser.add_argument("--data", default="data", metavar="DIR", help="folder of the data sets (default: data)")
-    parser.add_argument("--elsewhere", action="store_true", help="steps run on other machines: time none here")
-    parser.add_argument("--plan", action="store_true", help="one line on what is left, none where that is nothing")
+    parser.add_argument("--asked", default="", metavar="FLAGS", help="training flags that all runs must have")
+    parser.add_argument("--elsewhere", action="store_true", help="steps run on other machines")
     args = parser.parse_args()
-
-    left = commands(sys.stdin)
-    if not left:
-        return None if args.plan else print(f"done: {several(args.cells, 'cell')}, nothing is left")
-    from train import DATASETS, fail, load_pt
-
-    dataset, model = Path(args.folders[0]).parts[-3:-1]
-    if dataset not in DATASETS:
-        fail(f"{dataset} is no data set: they are {', '.join(DATASETS)}")
-    size = DATASETS[dataset][2]
-    with contextlib.suppress(Exception):
-        size = len(load_pt(Path(args.data) / f"{dataset}.pt")["train_labels"])
-    samples, known = [trained(flags, out, size) for _, flags, out in left], rates(args.folders)
-    source = "by the last steps done" if known else "by a few steps timed here"
-    if not known and any(samples) and not args.elsewhere:
-        known = {"train": timed(dataset, model, args.threads)}
-    usual = sum(known.values()) / max(1, len(known))
-    hours = sum(n * known.get(script, usual) for n, (script, *_) in zip(samples, left)) / args.jobs / 3600
-    told = f"{hours:.1f} hours" if hours >= 1 else several(round(60 * hours), "minute")
-    counts = ", ".join(f"{n} {script}" for script, n in Counter(script for script, *_ in left).items())
-    done = args.cells - sum(Path(out).name == "finetuned.pt" for *_, out in left)
-    time_left = (
-        f"about {told} with {several(args.jobs, 'job')}, {source}" if known else "hours unknown until one is done"
-    )
-    print(
-        f"{done} of {args.cells} cells are done, {several(len(left), 'step')} to run ({counts}): {time_left}",
-        flush=True,
-    )
-    if not args.plan:
-        print(f"next: {left[0][2]}")
+    commands[args.command](args)
 
 
 if __name__ == "__main__":

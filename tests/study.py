@@ -8,14 +8,33 @@ Main effects are means over the cells of a table, averaged within a seed first. 
 network, and each with the same network unpruned, where prune ratio 0 is among the files.
 """
 
+import csv
 import itertools
 import statistics
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from claims import (
+    CELL,
+    CIFAR100,
+    FEWEST_SEEDS,
+    MARGIN,
+    NAMES,
+    PROTOCOLS,
+    claims,
+    estimated,
+    hard_classes,
+    less,
+    of_its_sign,
+    published_estimate,
+    table_of,
+    tables_of,
+)
 
 from report import (
     Estimate,
@@ -34,15 +53,14 @@ from report import (
     panel_title,
     panels,
     print_or_write,
+    pyplot,
     render,
     row_start,
     save_figure,
     subject,
     title,
 )
-from train import Parser, fail
-
-MARGIN = {"MNIST": 0.2, "CIFAR10": 1.0, "CIFAR100": 1.0}  # points; an interval inside of it is called equivalence
+from train import DATASETS, Parser, fail
 
 # --------------------------------------------------------------------------------------------------- main effects
 
@@ -57,7 +75,8 @@ EFFECTS = (  # order, reference
 )
 
 EFFECT_NOTES = (
-    "Main effects are averaged within a seed, and their unit is the network.",
+    "Main effects are averaged within a seed, and their unit is the network; seeds alone: ± is of their paired t test.",
+    "Of its sign: how many of the seeds have the sign of all cells' effect.",
     "Last three epochs: of the mean accuracy after them, or after all where there are fewer.",
     "Sign flips: p of that test, uncorrected.",
     "Before, after pruning: not fine-tuned; ± is of the paired t test of these seeds alone, since noise differs there.",
@@ -87,6 +106,7 @@ def effect_row(experiment, order, reference, noise, late_noise):
     if whole is None:
         return None
     row = {"Main effect": title(order, reference), "All cells": whole}
+    row["Seeds alone"] = difference(experiment, order, reference, experiment.rows)
     if len(experiment.data_ratios) > 1:
         for data_ratio in experiment.data_ratios:
             cells = [ratios for ratios in experiment.rows if ratios[0] == data_ratio]
@@ -95,7 +115,7 @@ def effect_row(experiment, order, reference, noise, late_noise):
     row["Before pruning"] = difference(experiment, order, reference, experiment.rows, measure=before_pruning)
     row["After pruning"] = difference(experiment, order, reference, experiment.rows, measure=after_pruning)
     row["Networks"] = str(whole.networks)
-    row["Seeds"] = str(len(whole.values))
+    row["Of its sign"] = f"{of_its_sign(whole.values)}/{len(whole.values)}"
     row["Sign flips"] = f"{sign_flip_p(whole.values):.3f}" if len(whole.values) >= 6 else None
     return row
 
@@ -262,18 +282,6 @@ def costs_of(runs):
     }
 
 
-def hard_classes(experiment):
-    """The fifth of the classes that the baseline is worst in before pruning: int64 [C / 5]; [] if it is not known."""
-    accuracies = []
-    for cell, runs in experiment.runs.items():
-        if cell[0] == "base":
-            accuracies += [run.by_class[0] for run in runs.values() if run.classes]
-    if not accuracies:
-        return np.array([], dtype=np.int64)
-    worst_first = np.argsort(np.mean(accuracies, 0), kind="stable")
-    return worst_first[: len(worst_first) // 5]
-
-
 def accuracy_in(classes, runs):
     """{title: mean accuracy in these classes before pruning, after it and at the end, as text, or None}."""
     titles = ("hard before", "hard pruned", "hard at end")
@@ -332,32 +340,461 @@ def places_by_cost(experiment, ratios):
     return places
 
 
+# -------------------------------------------------------------------------------------------------------- pictures
+
+LOOKS = {  # of protocols, in every picture: colour, marker, how far below the middle of its row
+    "paper": ("#A3003F", "s", 0.0),
+    "released": ("#007A6C", "o", 0.0),
+    "published": ("#000000", "D", -0.27),
+}
+PROTOCOL_NAMES = {"paper": "by the paper's text", "released": "as released", "published": "published"}
+ORDER_NAMES = {
+    "low": "coreset of the least forgotten (low)",
+    "high": "coreset of the most forgotten (high)",
+    "random": "coreset drawn at random",
+    "matched": "all data, for as few steps as a coreset",
+    "untrained": "not trained before pruning",
+    "long": "random coreset, the baseline's steps",
+    "el2n": "coreset of the largest early errors (EL2N)",
+    "ccs": "coreset spread over early errors (CCS)",
+}
+
+
+def first_tables(paths):
+    """{protocol: the first Table of it}; exits with one line if the files are of several networks, or of none."""
+    tables = {}
+    for table in tables_of(paths):
+        tables.setdefault(table.protocol, table)
+    if not tables:
+        fail("a picture takes runs by the text or as released")
+    return tables
+
+
+def side_of(estimate):
+    """Where an Estimate lies: below or above 0, or level with it where its interval holds 0 or is not known."""
+    if estimate is None or estimate.half_width is None or abs(estimate.mean) <= estimate.half_width:
+        return "level"
+    return "above" if estimate.mean > 0 else "below"
+
+
+def side_of_all(estimates):
+    """The side that all Estimates share, else level."""
+    sides = {side_of(estimate) for estimate in estimates}
+    return sides.pop() if len(sides) == 1 else "level"
+
+
+def forest(paths, out):
+    """Write the picture of Table 1: order less base in every cell and in the mean, published and by both protocols."""
+    tables = first_tables(paths)
+    network = next(iter(tables.values())).network
+    cells = tuple(ratios for ratios in sorted(set().union(*(table.experiment.rows for table in tables.values()))))
+    orders = ("low", "high")
+    figure, axes = pyplot().subplots(1, 2, sharex=True, sharey=True, figsize=(8, 1.6 + 0.33 * len(cells)))
+    heights = heights_of(cells)
+    means = {}
+    for axis, order in zip(axes, orders, strict=True):
+        axis.set_title(ORDER_NAMES[order], fontsize=10)
+        for protocol, table in tables.items():
+            for cell in cells:
+                gain = estimated(less(network, order, "base", (cell,)), table)
+                if gain:
+                    draw_interval(axis, gain, heights[cell], *LOOKS[protocol][:2])
+            means[order, protocol] = estimated(less(network, order, "base", cells), table)
+            if means[order, protocol] and len(cells) > 1:
+                draw_interval(axis, means[order, protocol], heights["mean"], *LOOKS[protocol][:2], size=8)
+        draw_published(axis, network, order, cells, heights)
+        finish_forest(axis, heights)
+    axes[0].set_yticks(list(heights.values()), [row_name(cell) for cell in heights], fontsize=9)
+    looks = [protocol for protocol in LOOKS if protocol in (*tables, "published")]
+    finish_picture(figure, forest_title(means, network), looks, forest_notes(tables, network))
+    save_figure(figure, out)
+
+
+def heights_of(cells):
+    """{cell, or "mean": its height in the picture}, with a gap before another data ratio and before the mean."""
+    heights = {}
+    height = 0.0
+    for before, cell in zip((cells[0], *cells), cells, strict=False):
+        height -= 1.0 if before[0] == cell[0] else 1.5
+        heights[cell] = height
+    if len(cells) > 1:
+        heights["mean"] = height - 1.6
+    return heights
+
+
+def row_name(cell):
+    if cell == "mean":
+        return "mean of all"
+    return f"{100 * cell[0]:g} % of the data, {100 * cell[1]:g} % pruned"
+
+
+def draw_interval(axis, estimate, height, colour, marker, size=5):
+    """A point with its 95 % interval as a bar."""
+    reach = estimate.half_width or 0
+    ends = [estimate.mean - reach, estimate.mean + reach]
+    axis.plot(ends, [height, height], color=colour, lw=size / 2.5, solid_capstyle="butt")
+    axis.plot(estimate.mean, height, marker, color=colour, ms=size)
+
+
+def draw_published(axis, network, order, cells, heights):
+    colour, marker, below = LOOKS["published"]
+    look = {"color": colour, "mfc": "white", "mew": 1.2}
+    gains = {cell: published_estimate(less(network, order, "base", (cell,))) for cell in cells}
+    for cell, gain in gains.items():
+        if gain:
+            axis.plot(gain.mean, heights[cell] - below, marker, ms=4.5, **look)
+    if len(cells) > 1 and None not in gains.values():
+        mean = statistics.fmean(gain.mean for gain in gains.values())
+        axis.plot(mean, heights["mean"] - below, marker, ms=6.5, **look)
+
+
+def finish_forest(axis, heights):
+    axis.axvline(0, color="#000000", lw=1)
+    axis.spines["left"].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    axis.tick_params(axis="x", labelsize=9)
+    axis.xaxis.set_major_formatter(lambda x, _: f"{x:+g}" if x else "0")
+    bottom = min(heights.values()) - 1.3
+    axis.set_ylim(bottom, max(heights.values()) + 0.8)
+    axis.text(-0.3, bottom + 0.2, "worse than the baseline", ha="right", fontsize=8.5, color="#555555")
+    axis.text(0.3, bottom + 0.2, "better", ha="left", fontsize=8.5, color="#555555")
+
+
+def forest_title(means, network):
+    """The sentence that the means say; means: {(order, protocol): Estimate}."""
+    sides = {}
+    for protocol in PROTOCOLS:
+        sides[protocol] = side_of_all([estimate for (_, one), estimate in means.items() if one == protocol])
+    if sides == {"paper": "below", "released": "above"}:
+        return "The published gain comes back with the authors' program, not with the paper's text"
+    words = {"below": "lose to", "above": "beat", "level": "are not all told from"}
+    parts = []
+    for protocol in PROTOCOLS:
+        if any(one == protocol for _, one in means):
+            parts.append(f"{PROTOCOL_NAMES[protocol]}, coresets {words[sides[protocol]]} the baseline")
+    text = "; ".join(parts)
+    return text[0].upper() + text[1:]
+
+
+def forest_notes(tables, network):
+    seeds = sorted({len(table.experiment.seeds) for table in tables.values()})
+    return [
+        f"{NAMES[network]}: test accuracy after fine-tuning less the baseline's, in points.",
+        f"Bars: 95 % intervals, {' or '.join(map(str, seeds))} seeds. Published: one number a cell.",
+    ]
+
+
+def finish_picture(figure, headline, protocols, notes):
+    """Write a picture's sentence above it, and below it what its signs mean."""
+    figure.suptitle(headline, fontsize=11.5, fontweight="bold")
+    handles = []
+    for protocol in protocols:
+        colour, marker, _ = LOOKS[protocol]
+        fill = "white" if protocol == "published" else colour
+        look = {"color": colour, "mfc": fill, "marker": marker, "ls": "", "ms": 6}
+        handles.append(pyplot().Line2D([], [], label=PROTOCOL_NAMES[protocol], **look))
+    lines = len(notes) + bool(handles)
+    figure.tight_layout(rect=(0, 0.055 * lines * 4.5 / figure.get_figheight(), 1, 0.99))
+    if handles:
+        place = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.2 * len(notes) / figure.get_figheight())}
+        figure.legend(handles=handles, ncols=len(handles), fontsize=10, **place)
+    figure.text(0.5, 0.01, "\n".join(notes), ha="center", va="bottom", fontsize=8.5, color="#444444")
+
+
+# BatchNorm of the baseline, pruned weights: the protocol
+WHY = {
+    ("trains", "stay zero"): "paper",
+    ("frozen", "stay zero"): "frozen",
+    ("trains", "grow back"): "regrown",
+    ("frozen", "grow back"): "released",
+}
+
+
+SAME_MASK_AND_BASELINE = {"released": "frozen+regrown"}  # for orders that know no scores
+
+
+class Why(NamedTuple):
+    """One order's share in why the program gains: its runs and the baseline's under four protocols, seed by seed."""
+
+    order: str
+    seeds: tuple  # those with all eight runs
+    gains: dict  # {(BatchNorm, pruned weights): Estimate of order less base}
+    ends: dict  # {(BatchNorm, pruned weights): (accuracy of base, of order), means over the seeds, %}
+
+
+def whys_of(paths):
+    """[Why] of low and high where both have three seeds under all four protocols, else of random.
+
+    Runs of the authors' program depart in three ways more; for random coresets, which know no scores, they cannot.
+    """
+    runs = load_runs(paths)
+    noises = {1: noises_of(runs)["magnitude"]}
+    whys = {}
+    tables = {}
+    for place, protocol in WHY.items():
+        table = table_of(runs, protocol) or table_of(runs, SAME_MASK_AND_BASELINE.get(protocol, protocol))
+        if table is None:
+            fail(f"this picture takes runs under {', '.join(WHY.values())}, and there are none under {protocol}")
+        tables[place] = table._replace(noises=noises)
+    whys = {order: why_of(order, tables) for order in ("low", "high", "random")}
+    scored = [whys[order] for order in ("low", "high") if len(whys[order].seeds) >= FEWEST_SEEDS]
+    chosen = scored if len(scored) == 2 else [whys["random"]]
+    if not chosen[0].seeds:
+        fail("no order has its runs and the baseline's under all four protocols with the same seeds")
+    return chosen
+
+
+def why_of(order, tables):
+    """The Why of one order; tables: {(BatchNorm, pruned weights): Table}."""
+    contrast = less(tables["trains", "stay zero"].network, order, "base")
+    known = []
+    for table in tables.values():
+        known.append(set(table.experiment.at(order, *CELL[0])) & set(table.experiment.at("base", *CELL[0])))
+    seeds = tuple(sorted(set.intersection(*known)))
+    gains = {}
+    ends = {}
+    if seeds:
+        for place, table in tables.items():
+            gains[place] = estimated(contrast, table, seeds)
+            ends[place] = tuple(mean_end(table, one, seeds) for one in ("base", order))
+    return Why(order, seeds, gains, ends)
+
+
+def mean_end(table, order, seeds):
+    return statistics.fmean(table.experiment.at(order, *CELL[0])[seed].end() for seed in seeds)
+
+
+def why(paths, out):
+    """Write the picture of the two departures that decide: baseline and coresets, with and without each."""
+    whys = whys_of(paths)
+    colours = colours_of(["base", *(one.order for one in whys)])
+    figure, axis = pyplot().subplots(figsize=(8, 3.5 + 0.5 * len(whys)))
+    step = 0.5 / len(whys)
+    for row, place in enumerate(WHY):
+        for position, one in enumerate(whys):
+            height = -row - step * (position - (len(whys) - 1) / 2)
+            base, end = one.ends[place]
+            arrow = {"arrowstyle": "-|>", "color": colours[one.order], "lw": 2, "shrinkA": 0, "shrinkB": 0}
+            axis.annotate("", (end, height), (base, height), arrowprops=arrow)
+            axis.plot(end, height, ".", color=colours[one.order], ms=3)
+            axis.plot(base, height, "o", color="#000000", mfc="white", mew=1.5, ms=7, zorder=3)
+            words = f"{one.gains[place].mean:+.1f}"
+            axis.text(
+                1.02, height, words, transform=axis.get_yaxis_transform(), va="center", fontweight="bold", fontsize=10.5
+            )
+    finish_why(figure, axis, whys, colours)
+    save_figure(figure, out)
+
+
+def finish_why(figure, axis, whys, colours):
+    names = []
+    for (batchnorm, weights), protocol in WHY.items():
+        called = {"paper": "\n= the paper's text", "released": "\n= as released"}.get(protocol, "")
+        names.append(f"BatchNorm {batchnorm}, pruned weights {weights}{called}")
+    axis.set_yticks([-row for row in range(len(WHY))], names, fontsize=9.5)
+    axis.set_ylim(-len(WHY) + 0.4, 0.6)
+    axis.spines["left"].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="x", color="#DDDDDD", lw=0.8)
+    axis.set_axisbelow(True)
+    axis.set_xlabel("test accuracy after fine-tuning, %", fontsize=9.5)
+    axis.text(1.02, 0.6, "points", transform=axis.get_yaxis_transform(), va="bottom", fontsize=9.5)
+    handles = [pyplot().Line2D([], [], marker="o", ls="", color="#000000", mfc="white", ms=7, label="baseline")]
+    for one in whys:
+        look = {"color": colours[one.order], "lw": 2, "marker": ">", "ms": 6}
+        handles.append(pyplot().Line2D([], [], label=f"to the {ORDER_NAMES[one.order]}", **look))
+    figure.suptitle(why_title(whys), fontsize=11.5, fontweight="bold")
+    figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.93), ncols=len(handles), fontsize=9.5)
+    seeds = {len(one.seeds) for one in whys}
+    notes = f"{NAMES[CIFAR100]}, 10 % of the data, 80 % pruned, {' or '.join(map(str, sorted(seeds)))} seeds."
+    figure.text(0.5, 0.01, notes, ha="center", va="bottom", fontsize=8.5, color="#444444")
+    figure.tight_layout(rect=(0, 0.04, 1, 0.92))
+
+
+def why_title(whys):
+    """The sentence that the gains say."""
+    text = side_of_all([one.gains["trains", "stay zero"] for one in whys])
+    program = side_of_all([one.gains["frozen", "grow back"] for one in whys])
+    if (text, program) == ("below", "level"):
+        return "Two departures of the program undo the loss"
+    if (text, program) != ("below", "above"):
+        return "What two departures of the program do to the coreset's gain"
+    alone = [one.gains[place] for one in whys for place in (("frozen", "stay zero"), ("trains", "grow back"))]
+    if any(side_of(gain) == "above" for gain in alone):
+        return "Departures of the program turn the loss into a gain"
+    return "It takes both departures of the program to turn the loss into a gain"
+
+
+def controls(paths, out):
+    """Write the picture of the controls: each order less the baseline in one cell, by one protocol."""
+    tables = [table for table in tables_of(paths) if table.experiment.at("untrained", *CELL[0])]
+    if not tables:
+        fail("this picture takes runs of untrained networks, at 80 % pruned")
+    table = tables[0]
+    orders = [order for order in ORDER_NAMES if estimated(less(table.network, order, "base"), table)]
+    gains = {order: estimated(less(table.network, order, "base"), table) for order in orders}
+    orders.sort(key=lambda order: gains[order].mean)
+    figure, axis = pyplot().subplots(figsize=(8, 1.5 + 0.36 * len(orders)))
+    colours = colours_of(orders)
+    for height, order in enumerate(orders):
+        draw_interval(axis, gains[order], height, colours[order], "o", size=7)
+    names = [f"{ORDER_NAMES[order]}, n = {len(gains[order].values)}" for order in orders]
+    axis.set_yticks(range(len(orders)), names, fontsize=9.5)
+    axis.axvline(0, color="#000000", lw=1)
+    axis.axvline(gains["untrained"].mean, color=colours["untrained"], lw=1, ls="--", zorder=0)
+    axis.set_ylim(-0.6, len(orders) - 0.4)
+    axis.spines["left"].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    axis.xaxis.set_major_formatter(lambda x, _: f"{x:+g}" if x else "baseline")
+    notes = [
+        f"{NAMES[table.network]}, {PROTOCOL_NAMES[table.protocol]}, 10 % of the data, 80 % pruned. Points of test",
+        "accuracy less the baseline's; bars: 95 % intervals; n: seeds; dashed: untrained.",
+    ]
+    finish_picture(figure, controls_title(table, orders), [], notes)
+    save_figure(figure, out)
+
+
+def controls_title(table, orders):
+    """The sentence that the controls say."""
+    coresets = [order for order in orders if order not in ("untrained", "matched")]
+    over_untrained = [side_of(estimated(less(table.network, order, "untrained"), table)) for order in coresets]
+    matched = [side_of(estimated(less(table.network, "matched", order), table)) for order in coresets]
+    if "above" not in over_untrained and set(matched) == {"above"}:
+        return "No coreset ends above weights that never trained; all data, as briefly, does"
+    if "above" not in over_untrained:
+        return "No coreset ends above weights that never trained"
+    better = [order for order, side in zip(coresets, over_untrained, strict=True) if side == "above"]
+    return f"Above weights that never trained end {', '.join(better)}"
+
+
+SCORE_FILES = {  # of published_scores.csv: where the authors' repository has the scores
+    (model, dataset): f"results/{folder}/{dataset}/forgetting_scores.pkl"
+    for model, folder, dataset in (
+        ("fcnet", "FCNet", "MNIST"),
+        ("lenet", "LeNet", "MNIST"),
+        ("resnet18", "resnet18", "CIFAR10"),
+        ("resnet18", "resnet18", "CIFAR100"),
+        ("resnet50", "resnet50", "CIFAR10"),
+    )
+}
+MNIST_CLASSES = (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949)  # training images of each digit
+CHANCE = 0.02  # of total variation: the published scores are called chance below it
+
+
+class PublishedScores(NamedTuple):
+    """One published score file: shares of samples by score, and what chance alone gives; float64 [11]."""
+
+    network: tuple
+    samples: int
+    shares: np.ndarray
+    chance: np.ndarray  # Binomial(9, 1 - sum p_c^2)
+    chance_by_epoch: np.ndarray  # the same with each epoch's own rate of flips
+
+    @property
+    def distances(self):
+        """Total variation from chance, and from chance with each epoch's own rate."""
+        return tuple(abs(self.shares - other).sum() / 2 for other in (self.chance, self.chance_by_epoch))
+
+
+def published_scores(path):
+    """[PublishedScores] of published_scores.csv."""
+    scores = []
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            network = row["model"].lower(), row["dataset"]
+            classes, _, size, _ = DATASETS[row["dataset"]]
+            counts = MNIST_CLASSES if row["dataset"] == "MNIST" else [size / classes] * classes
+            differ = 1 - sum((count / size) ** 2 for count in counts)
+            rates = [float(row[f"flips{epoch}"]) for epoch in range(2, 11)]
+            shares = np.array([int(row[f"score{score}"]) for score in range(11)]) / int(row["samples"])
+            chances = sum_of_flips([differ] * 9), sum_of_flips(rates)
+            scores.append(PublishedScores(network, int(row["samples"]), shares, *chances))
+    return scores
+
+
+def sum_of_flips(rates):
+    """How often so many independent flips come out as each sum from 0 to 10: float64 [11]."""
+    shares = np.zeros(11)
+    shares[0] = 1
+    for rate in rates:
+        shares[1:] = (1 - rate) * shares[1:] + rate * shares[:-1]
+        shares[0] *= 1 - rate
+    return shares
+
+
+def scores(path, out):
+    """Write the picture of the published scores: five histograms over what chance gives."""
+    every = published_scores(path)
+    figure, axes = pyplot().subplots(1, len(every), sharex=True, sharey=True, figsize=(8, 2.7))
+    for axis, one in zip(axes, every, strict=True):
+        axis.bar(range(11), one.shares, color="#9DB4C8", width=0.9)
+        axis.plot(range(11), one.chance, "o", color="#D55E00", ms=3.5)
+        axis.set_title(NAMES[one.network].replace(", ", "\n"), fontsize=9.5)
+        axis.set_xticks([0, 3, 6, 9])
+        axis.set_yticks([])
+        axis.spines["left"].set_visible(False)
+    notes = [
+        "Score: how often a sample is counted as forgotten. Bars: share of samples, published. Dots: chance alone."
+    ]
+    finish_picture(figure, scores_title(every), [], notes)
+    save_figure(figure, out)
+
+
+def scores_title(every):
+    """The sentence that the distances say."""
+    if max(one.distances[0] for one in every) < CHANCE:
+        return "The published scores are what chance alone would give, whatever the network"
+    return "The published scores beside what chance alone would give"
+
+
 # --------------------------------------------------------------------------------------------------- command line
 
 
+COMMANDS = """
+commands, each with an example:
+  effects   main effects, and pruning methods against each other
+            python tests/study.py effects tests/results/lenet-mnist-pruning-ablation.csv
+  costs     what networks cost, and how hard classes fare
+            python tests/study.py costs tests/results/lenet-mnist-paper.csv --format markdown
+  claims    the paper's claims, judged by one rule on these runs
+            python tests/study.py claims tests/results/*.csv
+  tradeoff  a picture: accuracy against the samples trained on
+            python tests/study.py tradeoff tests/results/lenet-mnist-paper.csv --out tradeoff.svg
+  forest    a picture: order less base in every cell, published, as released and by the text
+            python tests/study.py forest tests/results/resnet18-cifar100-{paper,released}.csv --out forest.svg
+  why       a picture: what two departures of the program do
+            python tests/study.py why tests/results/resnet18-cifar100-ablation.csv --out why.svg
+  controls  a picture: coresets beside networks that trained as briefly, or not at all
+            python tests/study.py controls tests/results/resnet18-cifar100-paper.csv --out controls.svg
+  scores    a picture: the published scores, beside what chance gives
+            python tests/study.py scores tests/data/published_scores.csv --out scores.svg
+"""
+
+
 def main():
-    parser = Parser(__doc__)
-    commands = {
-        "effects": "main effects, and pruning methods against each other",
-        "costs": "what networks cost, and how hard classes fare",
-        "tradeoff": "a figure: accuracy against the samples trained on",
-    }
-    parser.add_argument("command", choices=commands, help="; ".join(f"{k}: {v}" for k, v in commands.items()))
+    parser = Parser(__doc__, epilog=COMMANDS)
+    tables = {"effects": effects, "costs": costs}
+    pictures = {"forest": forest, "why": why, "controls": controls}
+    commands = ["claims", *tables, "tradeoff", *pictures, "scores"]
+    parser.add_argument("command", choices=commands, help="what to make, see below")
     parser.add_argument("inputs", nargs="+", metavar="IN", help="finetuned.pt files, or csv files of `report.py runs`")
     styles = ["text", "markdown", "latex"]
     parser.add_argument("--format", choices=styles, default="text", help="of tables (default: %(default)s)")
-    parser.add_argument("--out", metavar="FILE", help="the file to write; a figure needs one (default: print)")
+    parser.add_argument("--out", metavar="FILE", help="the file to write; a picture needs one (default: print)")
     args = parser.start("out")
-    if args.command == "tradeoff" and not args.out:
-        parser.error("argument --out: a figure needs a file")
+    if args.command not in ("claims", *tables) and not args.out:
+        parser.error("argument --out: a picture needs a file")
 
-    runs = load_runs(args.inputs)
-    if args.command == "tradeoff":
-        tradeoff(runs, args.out)
-    elif args.command == "effects":
-        print_or_write(effects(runs, args.format), args.out)
+    if args.command in tables:
+        print_or_write(tables[args.command](load_runs(args.inputs), args.format), args.out)
+    elif args.command == "claims":
+        print_or_write(claims(args.inputs, args.format), args.out)
+    elif args.command == "tradeoff":
+        tradeoff(load_runs(args.inputs), args.out)
+    elif args.command == "scores":
+        scores(args.inputs[0], args.out)
     else:
-        print_or_write(costs(runs, args.format), args.out)
+        pictures[args.command](args.inputs, args.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,12 @@
 """The Makefile: what it plans, what it refuses, what it says on the way, and what it does with finished files."""
 
+import contextlib
+import json
 import os
+import re
+import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +14,7 @@ import pytest
 import torch
 
 import report
+import status
 from conftest import DIGITS, PYTHON, ROOT, clean_environment, make, run, start
 
 SMALL = ("DATASET=MNIST", "MODEL=fcnet", f"DATA={DIGITS}", "EPOCHS=2", "PRUNE_RATIOS=0.8", "DATA_RATIOS=0.1")
@@ -79,30 +86,194 @@ def test_make_refuses_a_protocol_that_is_none(protocol):
     assert f"no protocol {protocol}" in process.communicate()[1] and process.returncode != 0
 
 
-@pytest.mark.parametrize("jobs", [(), ("-j1",), ("-j7",)])
-def test_make_runs_a_job_a_core_of_one_thread(tmp_path, jobs):
+def jobs_of(*words, **environment):
+    """The -j that make gives itself."""
+    out = run("make", "-pn", "help", *words, env=clean_environment() | environment)
+    (flags,) = [line for line in out.splitlines() if line.startswith("MAKEFLAGS = ")]
+    return [word for word in flags.split() if word.startswith("-j")]
+
+
+def test_make_runs_a_job_a_core_of_one_thread():
     """Cores are those that this process may use; -j on the command line wins."""
-    (tmp_path / "Makefile").write_text(f"include {ROOT}/Makefile\njobs:\n\t@echo $(MAKEFLAGS)\n")
     cores = len(os.sched_getaffinity(0))
-    out = run("make", "jobs", *jobs, cwd=tmp_path, env=clean_environment())
-    expected = jobs[0] if jobs else f"-j{1 if list(Path('/dev').glob('nvidia[0-9]*')) else cores}"
-    assert expected in out.split()
+    assert jobs_of(OMP_NUM_THREADS="7") == [f"-j{1 if list(Path('/dev').glob('nvidia[0-9]*')) else cores}"]
+    assert jobs_of("-j1") == ["-j1"] and jobs_of("-j7") == ["-j7"]
     assert "--threads 1 " in make("-n", "RUNS=runs/new", "table1-0.1-0.4")
 
 
-def test_parallel_make_remakes_a_deleted_cell_alone(tmp_path):
-    runs = f"RUNS={tmp_path}"
-    table = make("-j2", runs, *SMALL, "ORDERS=low", "table")
-    assert "0.1          0.8" in table
-    report = table[table.index("Data Ratio") :]
-    assert make(runs, *SMALL, "ORDERS=low", "table") == report  # nothing else left to do
-    cell = tmp_path / "paper/MNIST/fcnet/seed0/low-0.1/p0.8/finetuned.pt"
+def program(folder, name, text):
+    """A program of that name, first on the path."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+@pytest.mark.skipif(bool(list(Path("/dev").glob("nvidia[0-9]*"))), reason="a machine with a GPU has one job")
+def test_cores_where_there_is_no_nproc(tmp_path):
+    """As on macOS; where no program tells their number, one."""
+    path = program(tmp_path / "mac", "nproc", "exit 127") | program(tmp_path / "mac", "sysctl", "echo 3")
+    assert jobs_of(**path) == ["-j3"]
+    for name in ("nproc", "sysctl", "getconf"):
+        path = program(tmp_path / "bare", name, "exit 127")
+    assert jobs_of(**path) == ["-j1"]
+
+
+def test_decimal_points_where_the_language_has_commas(tmp_path):
+    awk = 'if [ "$LC_ALL" = C ]; then /usr/bin/awk "$@"; else /usr/bin/awk "$@" | tr . ,; fi'
+    path = program(tmp_path, "awk", awk)
+    goals = (f"{SEED}/long-0.3/dense.pt", f"{SEED}/full/p0.8-5x/finetuned.pt")
+    usual = ("make", "-n", f"PYTHON={PYTHON}", "RUNS=runs/new", *goals)
+    out = run(*usual, env=clean_environment() | path | {"LC_ALL": "de_DE.UTF-8"})
+    assert "--share 3.33333 " in out and "--ratio 0.27522 " in out
+
+
+def test_places_of_results_may_be_written_in_several_ways(tmp_path):
+    def planned(runs):
+        environment = clean_environment() | {"HOME": str(tmp_path)}
+        out = run("make", "-n", f"PYTHON={PYTHON}", f"RUNS={runs}", "table1-0.1-0.4", env=environment)
+        return [line for line in out.splitlines() if ".py" in line]
+
+    expected = planned("x")
+    assert "--out x/paper/CIFAR100/resnet18/seed0/full/dense.pt" in expected[0]
+    assert planned("./x") == planned("x/") == planned("./x/") == expected
+    assert planned("~/x") == planned(tmp_path / "x")
+
+
+# ------------------------------------------------------------------------------------------------ finished files
+
+TWO = (*SMALL, "PRUNE_RATIOS=0.4 0.8", "ORDERS=low untrained")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(the folder of a finished table, what make printed)."""
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, make("-j1", f"RUNS={folder}", *TWO, "FORMAT=markdown", "table")
+
+
+def copy(finished, folder):
+    """A copy with fresh time stamps, in an order that no training would leave."""
+    shutil.copytree(finished[0], folder, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    for age, path in enumerate(sorted(paths, key=lambda path: path.name)):
+        os.utime(path, (age, age))
+    return folder / "paper/MNIST/fcnet/seed0"
+
+
+def scripts(out):
+    return re.findall(r"\b(forget|select|train|prune|finetune)\.py", out)
+
+
+def test_a_copy_is_done_whatever_its_time_stamps(finished, tmp_path):
+    seed = copy(finished, tmp_path)
+    runs = (f"RUNS={tmp_path}", *TWO)
+    assert scripts(make("-n", *runs, "table")) == []
+    assert "done: 6 runs, nothing is left" in make("status", *runs)
+    table = make(*runs, "table")
+    assert scripts(table) == [] and "of 6 runs" not in table
+    for path in [*seed.rglob("dense.pt"), *seed.rglob("pruned.pt"), *seed.rglob("*.npy")]:
+        path.unlink()  # what a result was made from is not made again
+    assert scripts(make("-n", *runs, "table")) == []
+
+
+def test_a_missing_file_is_made_with_what_it_lacks_and_no_more(finished, tmp_path):
+    seed = copy(finished, tmp_path)
+    runs = (f"RUNS={tmp_path}", *TWO)
+    cell = seed / "low-0.1/p0.8/finetuned.pt"
     before = torch.load(cell, weights_only=True)["model"]
     cell.unlink()
-    again = make(runs, *SMALL, "ORDERS=low", "table")
-    assert again.count("finetune.py") == 1 and again.count("prune.py") == 0 and again.count("forget.py") == 0
+    assert scripts(make("-n", *runs, "table")) == ["finetune"]
+    shutil.rmtree(seed / "low-0.1/p0.4")
+    (seed / "full/dense.pt").unlink()
+    out = make(*runs, "table")
+    assert sorted(scripts(out)) == ["finetune", "finetune", "prune"]
     after = torch.load(cell, weights_only=True)["model"]
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_what_reports_never_trains(finished, tmp_path):
+    runs = (f"RUNS={tmp_path}", *TWO)
+    for goal in ("verify", "figures"):
+        process = start("make", f"PYTHON={PYTHON}", *runs, goal, env=clean_environment())
+        out, err = process.communicate()
+        assert process.returncode and "no run of this table is there yet" in err and scripts(out) == []
+    seed = copy(finished, tmp_path)
+    for path in (seed / "full/p0.4/finetuned.pt", seed / "low-0.1/dense.pt"):
+        path.unlink()
+    out = make(*runs, "verify")
+    assert f"1 of 6 runs are not there. The first: {seed}/full/p0.4/finetuned.pt" in out
+    assert out.count("OK ") == len(list(tmp_path.rglob("p0.*/*.pt"))) + 4 and "WRONG" not in out
+    assert not (seed / "full/p0.4/finetuned.pt").exists()
+
+
+@pytest.mark.parametrize("what, file", [("verify", "full/p0.8/finetuned.pt"), ("scores", "forget.npy")])
+def test_verdicts_that_cannot_be_printed_are_an_error(finished, what, file):
+    path = finished[0] / "paper/MNIST/fcnet/seed0" / file
+    with open("/dev/full", "w") as full:
+        words = ["tests/audit.py", what, "--data", DIGITS, path]
+        done = subprocess.run(
+            [*PYTHON.split(), *map(str, words)], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+    assert done.returncode == 1 and done.stderr.startswith("audit.py: error: cannot print")
+    assert done.stderr.count("\n") == 1
+
+
+def test_make_t_leaves_no_empty_files(tmp_path):
+    process = start("make", "-t", f"PYTHON={PYTHON}", f"RUNS={tmp_path / 'runs'}", "table", env=clean_environment())
+    assert "make -t would leave empty files" in process.communicate()[1] and process.returncode
+    assert not (tmp_path / "runs").exists()
+
+
+def test_other_settings_than_those_of_finished_runs_are_refused(finished, tmp_path):
+    seed = copy(finished, tmp_path)
+    (seed / "low-0.1/p0.8/finetuned.pt").unlink()
+    for words, what in ((["FLAGS=--lr 3e-4"], "--lr 0.001, and 0.0003"), (["EPOCHS=1"], "--epochs 2, and 1")):
+        process = start("make", f"PYTHON={PYTHON}", f"RUNS={tmp_path}", *TWO, *words, "table", env=clean_environment())
+        out, err = process.communicate()
+        assert process.returncode and what in err and "RUNS=runs/NAME" in err and scripts(out) == []
+
+
+# ----------------------------------------------------------------------------------------------------- the whole
+
+
+def test_progress_of_the_whole(finished):
+    folder, out = finished
+    lines = out.splitlines()
+    plan = next(line for line in lines if "of 6 runs" in line)
+    assert re.fullmatch(r"0 of 6 runs, about \d+ min left with 1 job, by steps timed on this machine", plan)
+    assert lines.index(plan) < min(i for i, line in enumerate(lines) if "forget.py" in line)
+    told = [re.fullmatch(r"(\d) of 6 runs(, about \d+ min left)?", line) for line in lines]
+    assert [int(match[1]) for match in told if match] == [1, 2, 3, 4, 5, 6]
+    assert list(folder.glob("make-*")) == []
+
+
+def test_table_is_kept_beside_its_runs_and_says_what_comes_next(finished):
+    folder, out = finished
+    saved = folder / "paper/MNIST/fcnet/table.md"
+    text = saved.read_text()
+    assert text.count("| ") > 10 and text in out
+    table = re.compile(r"\| +0.1 \| +0.8 \|")
+    assert table.search(text)
+    saved_as, figures, seeds = out.splitlines()[-3:]
+    assert saved_as == f"saved: {saved}"
+    assert (
+        figures.startswith("next: make figures ")
+        and f"RUNS={folder}" in figures
+        and 'ORDERS="low untrained"' in figures
+    )
+    assert seeds.startswith("more seeds: make table ") and seeds.endswith('SEEDS="0 1 2"')
+
+
+def test_what_comes_next_has_the_knobs_that_the_goal_set():
+    *_, closing = make("-n", "RUNS=runs/new", "SEEDS=0 1 2", "table1-0.1-0.8-global").splitlines()
+    knobs = "DATASET=CIFAR100 DATA_RATIOS=0.1 MODEL=resnet18 PRUNE_RATIOS=0.8-global "
+    assert f"next: make figures {knobs}" in closing and 'SEEDS="0 1 2"' in closing and "more seeds" not in closing
+
+
+def test_smoke_ends_with_a_sentence():
+    *_, last = run("make", "-n", f"PYTHON={PYTHON}", "smoke", env=clean_environment()).splitlines()
+    assert "The whole method runs on this machine." in last
 
 
 @pytest.mark.parametrize(
@@ -142,12 +313,6 @@ def test_make_tunes_for_longer_in_a_folder_of_its_own():
     assert "--tune-epochs 30" in next(line for line in lines if "report.py" in line)
 
 
-def test_make_refuses_a_pruning_method_that_is_none():
-    for goals in ([f"{SEED}/low-0.1/p0.8-alive/finetuned.pt"], ["table", "PRUNE_RATIOS=0.8-alive"]):
-        process = start("make", "-n", "RUNS=runs/new", *goals, env=clean_environment())
-        assert "0.8-alive" in process.communicate()[1].replace("method alive", "0.8-alive") and process.returncode
-
-
 def test_five_rounds_end_where_one_shot_does(tmp_path):
     """Of `make p0.8-5x`: masks nest, a round prunes at 1 - 0.2^(i / 5), and the first is a one-shot pruning."""
     folder = tmp_path / "paper/MNIST/fcnet/seed0/full"
@@ -167,7 +332,7 @@ def test_five_rounds_end_where_one_shot_does(tmp_path):
     steps = ["forget", "prune", "finetune", *(f"{s}-{i}" for i in range(2, 6) for s in ("prune", "finetune"))]
     assert list(last["args"]) == steps
     assert sum(last["args"][step]["epochs"] for step in steps if step.startswith("finetune")) == 5
-    assert report.load_cell(folder / "p0.8-5x/finetuned.pt").pruning == "5 rounds"
+    assert report.load_run(folder / "p0.8-5x/finetuned.pt").method == "5 rounds"
 
 
 # ------------------------------------------------------------------------------------------------------- the knobs
@@ -191,9 +356,42 @@ WRONG = {  # words on make's command line: words of the error
     ("table", "DATA=it's"): "it's is not a path",
     ("status", "PROTOCOL=foo"): "no protocol foo",
     ("table1", "DATASET="): "DATASET",
-    ("table1-0.1",): "PRUNE_RATIOS",
-    ("table1-foo",): "RATIOS",
-    ("table1-0.1-80",): "PRUNE_RATIOS: 80",
+    ("table1-0.1",): "no row table1-0.1: make table1-0.1-0.8 is",
+    ("table1-foo",): "no row table1-foo",
+    ("table1-0.1-80",): "no row table1-0.1-80",
+    ("table1-0.1-0.8-alive",): "no row table1-0.1-0.8-alive",
+    ("table", "PRUNE_RATIOS=0.8-alive"): "PRUNE_RATIOS: 0.8-alive",
+    ("table", "ORDERS=low none"): "none is called untrained",
+    ("table1", "EPOCH=1"): "no knob EPOCH: did you mean EPOCHS?",
+    ("table1", "DATA_RATIO=0.1"): "no knob DATA_RATIO: did you mean DATA_RATIOS?",
+    ("tabel",): "no goal tabel: did you mean table?",
+    ("grid-lenet-mnst",): "no goal grid-lenet-mnst: did you mean grid-lenet-mnist?",
+    ("table1-0.1-0.8", "DATA_RATIOS=0.3"): "make table1-0.1-0.8 sets DATA_RATIOS itself",
+    ("grid-fcnet-mnist", "MODEL=lenet"): "make grid-fcnet-mnist sets MODEL itself",
+    ("smoke", "RUNS=x"): "make smoke sets RUNS itself",
+    ("ablation", "PROTOCOL=released"): "make ablation sets PROTOCOL itself",
+    ("table", "PROTOCOLS=released"): "PROTOCOLS is read by make ablation alone",
+    ("ablation", "PROTOCOLS=paper regrown+frozen"): "no protocol regrown+frozen",
+    ("table", "FORMAT=md"): "FORMAT: md is not text, markdown or latex",
+    ("table", "FLAGS=--epochs 1"): "FLAGS: --epochs is none of",
+    ("table", "FLAGS=--lr 1e-3 --seed=5"): "FLAGS: --seed=5 is none of",
+    ("table", "FLAGS=--ep 1"): "FLAGS: --ep is none of",
+    ("table", "FLAGS=--subset x"): "FLAGS: --subset is none of",
+    ("status", "RUNS=a:b"): "RUNS: a:b is not a path",
+    ("status", "RUNS=a//b"): "RUNS=a//b: write the folder without //",
+    ("status", "RUNS=."): "write the folder without",
+    ("runs/paper/MNIST/fcnet/seed0/full/p0.8/finetuned.pt", "EPOCHS=1", "RUNS=runs/epochs1"): (
+        "is not in RUNS=runs/epochs1, the folder of results with these knobs: "
+        "make runs/epochs1/paper/MNIST/fcnet/seed0/full/p0.8/finetuned.pt"
+    ),
+    ("runs/epochs1/paper/MNIST/fcnet/seed0/full/dense.pt", "RUNS=runs"): "make it with EPOCHS=1",
+    ("x/other/MNIST/fcnet/seed0/full/dense.pt", "RUNS=x"): "no protocol other",
+    ("x/paper/MNIST/fcnet/seed0/hihg-0.1/dense.pt", "RUNS=x"): "hihg-0.1/dense.pt is none of",
+    ("x/paper/MNIST/fcnet/seed0/low-1e-1/subset.npy", "RUNS=x"): "low-1e-1/subset.npy is none of",
+    ("x/paper/MNIST/fcnet/seed0/low-0.1/p0.8-alive/finetuned.pt", "RUNS=x"): "p0.8-alive/finetuned.pt is none of",
+    ("x/paper/MNIST/fcnet/seed0/none/dense.pt", "RUNS=x"): "none is called untrained",
+    ("x/paper/MNIST/fcnet/seed-1/full/dense.pt", "RUNS=x"): "seed-1 is not seedK",
+    ("x/paper/MNIST/fcnet/seed0/full/p0.8-5x/finetuned.pt", "RUNS=x", "TUNE_EPOCHS=12"): "TUNE_EPOCHS: 12",
 }
 
 
@@ -213,30 +411,124 @@ def test_run_is_put_before_the_steps_that_compute():
         assert first.startswith("srun -n1 ") == (name not in ("select", "report"))
 
 
-def test_ratio_of_a_file_as_target_is_whole():
-    out = make("-n", "RUNS=runs/new", "runs/new/paper/MNIST/fcnet/seed0/low-1e-1/subset.npy")
-    assert "--order low --ratio 1e-1 " in out
+def test_knobs_in_the_environment_are_told_of():
+    environment = clean_environment() | {"SEEDS": "0 1", "MODEL": "lenet", "PROTOCOL": "paper"}
+    process = start("make", "-n", f"PYTHON={PYTHON}", "RUNS=runs/new", "MODEL=fcnet", "table", env=environment)
+    out, err = process.communicate()
+    assert err == "SEEDS of the environment is not read; write it behind make: make SEEDS=...\n" and "seed1" not in out
+
+
+def test_help_has_a_line_for_every_knob_and_fits_a_terminal():
+    out = run("make", "help", env=clean_environment())
+    lines = out.splitlines()
+    makefile = (ROOT / "Makefile").read_text()
+    (knobs,) = re.findall(r"^knobs = (.*?[^\\])$", makefile, re.M | re.S)
+    for knob in knobs.replace("\\", "").split():
+        (line,) = [line for line in lines if line.startswith(f"{knob}=")]
+        assert re.search(r" [a-z(]", line), line
+    (goals,) = re.findall(r"^goals = (.*)$", makefile, re.M)
+    for goal in set(goals.split()) - {"begin", "$(grids)"}:
+        assert sum(line.startswith(f"{goal} ") for line in lines) == 1, goal
+    assert max(map(len, lines)) <= 80
+
+
+def test_workflow_and_ci_run_the_same_goals():
+    goals = re.compile(r"^\s*(?:- run: )?make (?:-j2 )?(\w+)$", re.M)
+    ours, public = (goals.findall((ROOT / name).read_text()) for name in (".ci/run", ".github/workflows/ci.yml"))
+    assert sorted(ours) == sorted(public) == ["lint", "smoke", "test"]
+
+
+# ---------------------------------------------------------------------------------------------- two makes at once
 
 
 def test_plan_comes_before_the_first_step(tmp_path):
-    """RUN=false ends the first step; of two goals each has its own plan."""
-    for goal, cells in {"table1-0.1-0.4": 3, "grid-fcnet-mnist": 55, "ablation": 21, "table": 21}.items():
+    """RUN=false ends the first step."""
+    runs = {"table1-0.1-0.4": 3, "grid-fcnet-mnist": 55, "ablation": 21, "table": 21, "grid-lenet-mnist table": 76}
+    for goals, count in runs.items():
         knobs = (f"PYTHON={PYTHON}", f"RUNS={tmp_path}", "RUN=false", "-j1")
-        process = start("make", *knobs, goal, env=clean_environment())
+        process = start("make", *knobs, *goals.split(), env=clean_environment())
         first, *_ = process.communicate()[0].splitlines()
-        assert process.returncode and first.startswith(f"0 of {cells} cells are done, "), first
-    process = start("make", *knobs, "-k", "grid-lenet-mnist", "table", env=clean_environment())
-    lines = process.communicate()[0].splitlines()
-    assert [line.split()[2] for line in lines if "cells are done" in line] == ["55", "21"]
+        assert process.returncode and re.match(rf"0 of {count} runs, about .* left with 1 job, by steps timed", first)
 
 
-def test_status_passes_over_what_is_no_network_and_counts_a_cell_once(tmp_path):
+@pytest.fixture
+def held(tmp_path):
+    """A make whose first step waits, its knobs, and a function that starts another one."""
+    os.mkfifo(tmp_path / "fifo")
+    path = program(tmp_path, "wait", f"read line < {tmp_path}/fifo")
+    runs = (f"PYTHON={PYTHON}", f"RUNS={tmp_path / 'runs'}", *SMALL)
+
+    def another(*words, **kwargs):
+        return start("make", *runs, *words, env=clean_environment() | path, **kwargs)
+
+    process = another("RUN=wait", "table", start_new_session=True)
+    assert process.stdout.readline().startswith("0 of 3 runs, about ")
+    yield process, another
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_second_make_at_the_same_files_is_refused(held):
+    process, another = held
+    out, err = (second := another("table")).communicate()
+    assert second.returncode and scripts(out) == []
+    assert f"(process {process.pid}) is at " in err and "wait for it, or give the two other SEEDS or RUNS" in err
+    out, err = another("RUN=false", "SEEDS=1", "table").communicate()  # another seed is no other's business
+    assert "0 of 3 runs, about" in out and "is at" not in err
+
+
+def test_killed_make_holds_nobody(held):
+    process, another = held
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    out, err = another("RUN=false", "table").communicate()
+    assert "0 of 3 runs, about" in out and "is at" not in err
+
+
+def test_make_on_another_machine_is_told_of(held, tmp_path):
+    process, another = held
+    (ours,) = (tmp_path / "runs").glob("make-*.json")
+    plan = json.loads(ours.read_text())
+    (tmp_path / "runs/make-elsewhere-1.json").write_text(json.dumps(plan | {"host": "elsewhere", "make": 1}))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    out, err = another("RUN=false", "table").communicate()
+    assert "make on elsewhere (process 1) is at " in err and "make-elsewhere-1.json" in err and "0 of 3 runs" in out
+
+
+# ------------------------------------------------------------------------------------------------------ the time
+
+
+def test_steps_wait_for_their_inputs_and_for_a_job():
+    forget = ([], ["scores", "dense"], 10)
+    steps = [forget, *(([source], [f"out{i}"], 4) for i, source in enumerate(["scores", "dense", "dense"]))]
+    assert status.finish(steps, 1) == 22  # one after the other
+    assert status.finish(steps, 2) == 18  # forget.py alone, then two and one
+    assert status.finish(steps, 9) == 14
+
+
+def test_cost_counts_evaluations():
+    assert status.cost("select", 0, 0, 60, 12) == 0
+    assert status.cost("prune", 0, 0, 60, 12) == 4
+    assert status.cost("finetune", 2, 60, 60, 12) == 2 * 60 + 3 * 4
+    assert status.cost("forget", 2, 60, 60, 12) == 2 * 60 + 3 * 4 + 3 * 20
+
+
+@pytest.mark.parametrize("seconds, words", [(3, "1 min"), (95, "2 min"), (3600, "1 h 0 min"), (5980, "1 h 40 min")])
+def test_duration_in_words(seconds, words):
+    assert status.duration(seconds) == words
+
+
+def test_status_passes_over_what_is_no_network_and_counts_a_run_once(tmp_path):
+    """Steps that RUN sends elsewhere are timed here where none is done."""
     folder = tmp_path / "lr=3e-4/paper/MNIST/fcnet/seed0"
     folder.mkdir(parents=True)
     (folder / "note.pt").write_text("x")
     knobs = (f"RUNS={tmp_path}/lr=3e-4", "DATA_RATIOS=0.1", "PRUNE_RATIOS=0.8", "SEEDS=0 0", "RUN=srun -j5")
-    out = make("status", *knobs)
-    assert out.startswith("0 of 3 cells are done, 11 steps to run (") and "hours unknown until one is done" in out
+    first, counts, _ = make("status", *knobs).splitlines()
+    assert re.match(r"0 of 3 runs, about \d+ min left with .* jobs?, by steps timed on this machine", first)
+    assert counts == "steps left: 1 forget, 3 prune, 3 finetune, 2 select, 2 train"
 
 
 def test_status_counts_steps_and_names_the_next(chain, tmp_path):
@@ -244,18 +536,12 @@ def test_status_counts_steps_and_names_the_next(chain, tmp_path):
     (folder / "full").mkdir(parents=True)
     (folder / "forget.npy").write_bytes((chain / "forget.npy").read_bytes())
     torch.save(torch.load(chain / "full.pt", weights_only=True) | {"seconds": 3600.0}, folder / "full/dense.pt")
-    knobs = (
-        f"RUNS={tmp_path}",
-        f"DATA={DIGITS}",
-        "DATA_RATIOS=0.1",
-        "PRUNE_RATIOS=0.4 0.8",
-        "ORDERS=low random",
-        "EPOCHS=3",
-        "-j2",
-    )
-    out = make("status", *knobs)
-    # Two trainings on a tenth and six on all of the data, at an hour for all of it, by two jobs.
-    counts = "6 prune, 6 finetune, 2 select, 2 train"
-    told = f"0 of 6 cells are done, 16 steps to run ({counts}): about 3.1 hours with 2 jobs, by the last steps done"
-    assert out == f"{told}\nnext: {folder}/full/p0.4/pruned.pt\n"
+    knobs = (f"RUNS={tmp_path}", f"DATA={DIGITS}", "DATA_RATIOS=0.1", "PRUNE_RATIOS=0.4 0.8", "ORDERS=low random")
+    out = make("status", *knobs, "EPOCHS=3", "-j2")
+    # An hour is 3 x 4,000 images trained on and, at a third, 4 x 5,000 evaluated. A fine-tuning evaluates 4 x 1,000, a
+    # pruning 1,000, and a training on a tenth 4 x 1,000: 43, 1.1 and 8.1 minutes. Two jobs share 6, 6 and 2 of them.
+    first, counts, following = out.splitlines()
+    assert re.fullmatch("0 of 6 runs, about 2 h 2[0-9] min left with 2 jobs, by the last steps done", first)
+    assert counts == "steps left: 6 prune, 6 finetune, 2 select, 2 train"
+    assert following == f"next: {folder}/full/p0.4/pruned.pt"
     assert len(list(tmp_path.rglob("*.npy"))) == 1 and len(list(tmp_path.rglob("*.pt"))) == 1

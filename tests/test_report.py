@@ -7,133 +7,311 @@ import re
 import shutil
 import sys
 import xml.etree.ElementTree as ElementTree
-from collections import Counter
+from collections import defaultdict
 from decimal import Decimal
 
 import numpy as np
 import pytest
-import report
 import scipy.linalg
 import scipy.stats
 import torch
+
+import report
 from conftest import DIGITS, ROOT, make, run, start
 
 PUBLISHED = DIGITS / "published_accuracies.csv"
 RESULTS = sorted((ROOT / "tests" / "results").glob("*.csv"))
-
-
-def make_cell(order, data_ratio, prune_ratio, seed, accuracy, protocol="released", **changes):
-    """A Cell of ResNet18 on CIFAR-100 as the paper has it, with a made-up curve that ends in `accuracy`."""
-    values = {name: kind() for name, kind in report.Cell.__annotations__.items()}
-    values |= {"dataset": "CIFAR100", "model": "resnet18", "data": "50000 + 10000 images, digest d", "dense": 34.5}
-    values |= dict.fromkeys(("first", "tuning"), "10 epochs, lr 0.001, batch size 64, fp32")
-    values |= {"order": order, "data_ratio": data_ratio, "prune_ratio": prune_ratio, "seed": seed}
-    values |= {"protocol": report.project(protocol, order)}
-    curve = [accuracy / 2 + seed**2 % 7, *(accuracy - 10 + i for i in range(1, 10)), accuracy]
-    values |= {"curve": " ".join(map(str, curve))}
-    return report.Cell(**values | changes)
-
-
-def write(path, cells):
-    path.write_text(report.write_csv(cells))
-    return path
-
-
-def published():
-    """{(data ratio, prune ratio): {order: Decimal}} of ResNet18 on CIFAR-100 after fine-tuning, exact."""
-    with open(PUBLISHED, newline="") as file:
-        rows = [row for row in csv.DictReader(file) if (row["model"], row["dataset"]) == ("resnet18", "CIFAR100")]
-    orders = ("base", "low", "high")
-    return {(r["data_ratio"], r["prune_ratio"]): {o: Decimal(r[f"{o}_finetuned"]) for o in orders} for r in rows}
-
-
-def lines_of(text, part=0):
-    return [re.split(r"\s{2,}", line.strip()) for line in text.split("\n\n")[part].splitlines()]
+FIGURES = ("figure1", "figure2")
+DATA_RATIO = {"base": 1.0, "untrained": 0.0}  # of the orders that have none
+KEYS = ("Order", "Data Ratio", "Prune Ratio", "Protocol", "Pruning", "Main effect")
 
 
 def refusal(*command, **kwargs):
     """The one line that a command ends with."""
     process = start(*command, **kwargs)
     _, err = process.communicate()
-    assert process.returncode > 0 and err.count("\n") == 1 and "Traceback" not in err, err
+    assert process.returncode > 0
+    assert err.count("\n") == 1, err
+    assert "Traceback" not in err
     return err
 
 
-def several(n, spread=0.5, orders=("low", "high", "random", "none"), protocol="released"):
-    """Cells of n seeds with normal noise, two data ratios and two prune ratios."""
-    random, cells = np.random.default_rng(n), []
-    for seed, p in itertools.product(range(n), (0.4, 0.8)):
+# ----------------------------------------------------------------------------------------------------- made-up runs
+
+
+def make_run(order, data_ratio, prune_ratio, seed, accuracy, protocol="released", **changes):
+    """A Run of ResNet18 on CIFAR-100 as the paper has it, with a made-up curve that ends in `accuracy`."""
+    fields = {name: kind() for name, kind in report.Run.__annotations__.items()}
+    rising = [accuracy - 10 + epoch for epoch in range(1, 10)]
+    curve = [accuracy / 2 + seed**2 % 7, *rising, accuracy]
+    fields |= {
+        "dataset": "CIFAR100",
+        "model": "resnet18",
+        "data": "50000 + 10000 images, digest d",
+        "first_training": "10 epochs, lr 0.001, batch size 64, fp32",
+        "fine_tuning": "10 epochs, lr 0.001, batch size 64, fp32",
+        "protocol": report.relevant_protocol(protocol, order),
+        "order": order,
+        "data_ratio": data_ratio,
+        "prune_ratio": prune_ratio,
+        "method": "magnitude",
+        "seed": seed,
+        "dense": 34.5,
+        "curve": " ".join(map(str, curve)),
+    }
+    return report.Run(**fields | changes)
+
+
+def several(n, sigma=0.5, orders=("low", "high", "random", "untrained"), protocol="released"):
+    """Runs of n seeds with normal noise, two data ratios and two prune ratios."""
+    random = np.random.default_rng(n)
+    runs = []
+    for seed, prune_ratio in itertools.product(range(n), (0.4, 0.8)):
         for order in ("base", *orders):
-            for d in {"base": [1.0], "none": [0.0]}.get(order, [0.1, 0.2]):
-                accuracy = float(f"{42 + spread * random.standard_normal():.2f}")
-                cells.append(make_cell(order, d, p, seed, accuracy, protocol))
-    return cells
+            data_ratios = [DATA_RATIO[order]] if order in DATA_RATIO else [0.1, 0.2]
+            for data_ratio in data_ratios:
+                accuracy = float(f"{42 + sigma * random.standard_normal():.2f}")
+                runs.append(make_run(order, data_ratio, prune_ratio, seed, accuracy, protocol))
+    return runs
 
 
-def tables(cells):
-    """The rows of the table, those of the main effects, and the spreads of a cell and of a network."""
-    grids = report.split(cells)
-    spreads = report.pooled_spreads(cells)
-    rows = report.table_rows(grids, spreads, report.published(cells[0]))
-    return rows, report.effect_rows(grids, spreads), *spreads["magnitude"][0]
+def simulated(random, n, holes, luck=0.0):
+    """Runs whose accuracies are cell + seed + luck of the network + noise of 0.4; the true differences are 0."""
+    runs = []
+    of_seed = random.normal(0, 1, n)
+    for order, data_ratio in (("base", 1.0), *itertools.product(("low", "high", "random"), (0.1, 0.2))):
+        of_network = random.normal(0, luck, n) if luck else np.zeros(n)
+        for prune_ratio, seed in itertools.product((0.4, 0.8), range(n)):
+            noise = random.normal(0, 0.4)
+            accuracy = 50 - 10 * prune_ratio + of_seed[seed] + of_network[seed] + noise
+            runs.append(make_run(order, data_ratio, prune_ratio, seed, accuracy, "paper"))
+    kept = random.permutation(len(runs))[: len(runs) - holes]
+    return [runs[i] for i in sorted(kept)]
+
+
+def write(path, runs):
+    path.write_text(report.write_csv(runs))
+    return path
+
+
+def published():
+    """{(data ratio, prune ratio): {order: Decimal}} of ResNet18 on CIFAR-100 after fine-tuning, exact."""
+    accuracies = {}
+    with open(PUBLISHED, newline="") as file:
+        for row in csv.DictReader(file):
+            if (row["model"], row["dataset"]) == ("resnet18", "CIFAR100"):
+                of_orders = {order: Decimal(row[f"{order}_finetuned"]) for order in ("base", "low", "high")}
+                accuracies[row["data_ratio"], row["prune_ratio"]] = of_orders
+    return accuracies
+
+
+# ---------------------------------------------------------------------------------------------- tables read back
+
+
+def fields_of(line, ends):
+    """The fields of a line of right-justified columns that end there."""
+    starts = [0, *ends[:-1]]
+    return [line[start:end].strip() for start, end in zip(starts, ends, strict=True)]
+
+
+def lines_of(text, part=0):
+    """The titles and the lines of one block of a text, as lists of fields."""
+    lines = text.split("\n\n")[part].splitlines()
+    ends = [title.end() for title in re.finditer(r"\S+(?: \S+)*", lines[0])]
+    return [fields_of(line, ends) for line in lines]
+
+
+def blocks_of(text):
+    """All blocks of a text, as `lines_of` has them; the last paragraph are notes."""
+    return [lines_of(text, part) for part in range(text.count("\n\n"))]
+
+
+def markdown_blocks(text):
+    """The same of markdown, whose rules are checked and left out."""
+    blocks = []
+    for paragraph in text.split("\n\n")[:-1]:
+        titles, rule, *lines = paragraph.splitlines()
+        assert re.fullmatch(r"\|( -+: \|)+", rule)
+        blocks.append([[field.strip() for field in line[1:-1].split("|")] for line in (titles, *lines)])
+    return blocks
+
+
+def joined(blocks):
+    """{what a row is: {title: field}} of all blocks, without fields that say nothing.
+
+    The titles of p-values and published values are those of the column that they stand beside: "Low - Base p".
+    """
+    rows = defaultdict(dict)
+    for titles, *lines in blocks:
+        keys = sum(title in KEYS for title in titles)
+        names = unique_titles(titles)
+        for line in lines:
+            key = tuple(zip(titles, line, strict=True))[:keys]
+            entries = dict(zip(names[keys:], line[keys:], strict=True))
+            rows[key] |= {name: field for name, field in entries.items() if field != "-"}
+    return dict(rows)
+
+
+def unique_titles(titles):
+    """The titles, in which "p" and "published" are preceded by the title of their column."""
+    names = []
+    of_column = ""
+    for title in titles:
+        if title in ("p", "published"):
+            names.append(f"{of_column} {title}")
+        else:
+            of_column = title
+            names.append(title)
+    return names
+
+
+def table_of(runs):
+    """The rows of the table that have a cell each."""
+    rows = report.table_rows(report.experiments_of(runs), report.noises_of(runs), report.published_accuracies(runs[0]))
+    return [row for row in rows if row["Data Ratio"] != "mean"]
+
+
+def noise_of(runs):
+    """The PooledNoise of pruning by magnitude."""
+    return report.noises_of(runs)["magnitude"]
 
 
 # ------------------------------------------------------------------------------------------------------ the table
 
 
-@pytest.mark.parametrize("d", ["0.1", "0.2", "0.3"])
-def test_published_accuracies_give_table_1_to_its_last_digit(tmp_path, d):
+@pytest.mark.parametrize("data_ratio", ["0.1", "0.2", "0.3"])
+def test_published_accuracies_give_table_1_to_its_last_digit(tmp_path, data_ratio):
     """The authors' own accuracies, as if they were a run of ours; they trained a baseline anew for every data ratio."""
-    cells, accuracies = [], {p: accuracy for (ratio, p), accuracy in published().items() if ratio == d}
-    for p, accuracy in accuracies.items():
-        cells += [make_cell(o, 1.0 if o == "base" else float(d), float(p), 0, accuracy[o]) for o in accuracy]
-    lines = lines_of(run("report.py", "table", write(tmp_path / "x.csv", cells)))
+    accuracies = {p: accuracy for (ratio, p), accuracy in published().items() if ratio == data_ratio}
+    runs = []
+    for prune_ratio, accuracy in accuracies.items():
+        for order in accuracy:
+            ratio = DATA_RATIO.get(order, float(data_ratio))
+            runs.append(make_run(order, ratio, float(prune_ratio), 0, accuracy[order]))
+    _, *lines, mean = lines_of(run("report.py", "table", write(tmp_path / "x.csv", runs)))
     expected = []
-    for p, accuracy in accuracies.items():
-        low, high = (f"{accuracy[o] - accuracy['base']:+.2f}" for o in ("low", "high"))
-        expected.append([d, f"{float(p):g}", f"{accuracy['base']:.2f}", low, low, high, high])
-    assert lines[1:] == expected and len(expected) == 5
+    gaps = {"low": [], "high": []}
+    for prune_ratio, accuracy in accuracies.items():
+        for order in gaps:
+            gaps[order].append(accuracy[order] - accuracy["base"])
+        low = f"{gaps['low'][-1]:+.2f}"
+        high = f"{gaps['high'][-1]:+.2f}"
+        expected.append([data_ratio, f"{float(prune_ratio):g}", f"{accuracy['base']:.2f}", low, low, high, high])
+    assert lines == expected
+    assert len(expected) == 5
+    assert mean[:3] == ["mean", "", "-"]
+    for order, (ours, theirs) in (("low", mean[3:5]), ("high", mean[5:7])):
+        assert ours == theirs
+        assert abs(Decimal(ours) - sum(gaps[order]) / 5) <= Decimal("0.005")
+
+
+def fullest(protocols):
+    """The protocol whose rows the runs of all others serve, where a table names none."""
+    return max(protocols, key=lambda name: (name == "released", name.count("+"), name != "paper"))
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_differences_of_our_results_are_those_of_their_csv(path):
     """Every mean in the table, worked out again from the csv as text."""
-    accuracy = {}
+    accuracy = defaultdict(dict)  # {cell: {seed: Decimal}}
     with open(path, newline="") as file:
-        for r in csv.DictReader(file):
-            key = (r["protocol"], r["order"], float(r["data_ratio"]), float(r["prune_ratio"]), r["pruning"])
-            accuracy.setdefault(key, {})[int(r["seed"])] = Decimal(r["curve"].split()[-1])
-    ratio, shown = {"base": 1.0, "none": 0.0}, 0
-    titles, *lines = lines_of(run("report.py", "table", path))
-    names = dict.fromkeys(key[0] for key in accuracy)
-    for line in lines:
-        row = dict(zip(titles, line))
-        full = row.get("Protocol") or max(
-            names, key=lambda name: (name == "released", name.count("+"), name != "paper")
-        )
-        way = row.get("Pruning", "magnitude").replace("magnitude", "")
-        for name, text in row.items():
-            if name.lower() in report.COLOURS and text != "-":
-                order, d = name.lower(), float(row["Data Ratio"])
-                found = accuracy[
-                    report.project(full, order), order, ratio.get(order, d), float(row["Prune Ratio"]), way
-                ]
-                assert abs(float(text.split()[0]) - float(sum(found.values())) / len(found)) < 0.005001, (row, name)
-                shown += 1
-            if " - " in name and text != "-":
-                d, p, orders = float(row["Data Ratio"]), float(row["Prune Ratio"]), name.lower().split(" - ")
-                one, other = (accuracy[report.project(full, o), o, ratio.get(o, d), p, way] for o in orders)
+        for row in csv.DictReader(file):
+            ratios = float(row["data_ratio"]), float(row["prune_ratio"])
+            cell = row["protocol"], row["order"], *ratios, row["method"]
+            accuracy[cell][int(row["seed"])] = Decimal(row["curve"].split()[-1])
+    protocols = dict.fromkeys(cell[0] for cell in accuracy)
+
+    def at(order, row):
+        protocol = report.relevant_protocol(row.get("Protocol") or fullest(protocols), order)
+        data_ratio = DATA_RATIO.get(order, float(row["Data Ratio"]))
+        return accuracy[protocol, order, data_ratio, float(row["Prune Ratio"]), row.get("Pruning", "magnitude")]
+
+    shown = 0
+    for key, entries in joined(blocks_of(run("report.py", "table", path))).items():
+        row = dict(key)
+        if row["Data Ratio"] == "mean":
+            continue
+        for title, text in entries.items():
+            orders = title.lower().split(" - ")
+            if len(orders) == 2 and "published" not in title and not title.endswith(" p"):
+                one, other = (at(order, row) for order in orders)
                 seeds = sorted(one.keys() & other.keys())
-                mean = sum(float(one[seed] - other[seed]) for seed in seeds) / len(seeds)
-                assert abs(float(text.split()[0]) - mean) < 0.005001, (row, name)
-                shown += 1
-    assert shown and len({tuple(line) for line in lines}) == len(lines)
+                mean = sum(one[seed] - other[seed] for seed in seeds) / len(seeds)
+            elif orders[0] in report.COLOURS and len(orders) == 1:
+                ends = at(orders[0], row).values()
+                mean = sum(ends) / len(ends)
+            else:
+                continue
+            assert abs(Decimal(text.split()[0]) - mean) < Decimal("0.005001"), (row, title)
+            shown += 1
+    assert shown > 0
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_tables_are_narrow_and_published_values_stand_beside_their_order(path):
+    """No line is wider than 120 columns; a published column shows what the authors published for the one before it."""
+    runs = report.load_runs([str(path)])
+    theirs = report.published_accuracies(runs[0])
+    text = report.table(runs, "text")
+    markdown = report.table(runs, "markdown")
+    assert blocks_of(text) == markdown_blocks(markdown)
+    for written in (text, markdown):
+        for table in written.split("\n\n")[:-1]:
+            assert max(map(len, table.splitlines())) <= 120
+    shown = 0
+    for titles, *lines in blocks_of(text):
+        for column in (i for i, title in enumerate(titles) if title == "published"):
+            compared = [title for title in titles[:column] if " - " in title][-1]
+            order, reference = compared.lower().split(" - ")
+            for line in lines:
+                if line[0] != "mean" and line[column] != "-":
+                    ratios = float(line[0]), float(line[1])
+                    gap = theirs[(order, *ratios)] - theirs[(reference, *ratios)]
+                    assert line[column].split()[0] == f"{gap:+.2f}"
+                    shown += 1
+    assert (shown > 0) == bool(theirs)
+
+
+def test_orders_less_base_orders_less_random_and_controls_are_blocks_of_their_own(tmp_path):
+    matched = [make_run("matched", 0.1, 0.8, seed, 40 + seed) for seed in range(2)]
+    path = write(tmp_path / "x.csv", several(2) + matched)
+    compared = []
+    for titles, *_ in blocks_of(run("report.py", "table", path)):
+        compared.append({title for title in titles if " - " in title})
+    assert compared == [
+        {"Low - Base", "High - Base", "Random - Base"},
+        {"Matched - Base", "Untrained - Base"},
+        {"Low - Random", "High - Random"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": "5000 + 1000 images, digest d"},
+        {"first_training": "1 epochs, lr 0.001, batch size 64, fp32"},
+        {"fine_tuning": "1 epochs, lr 0.001, batch size 64, fp32"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+@pytest.mark.parametrize("style", ["text", "markdown", "latex"])
+def test_published_values_vanish_beside_another_experiment(change, style):
+    runs = several(3)
+    assert "ublished" in report.table(runs, style)
+    others = [run._replace(**change) for run in runs]
+    words = report.table(others, style).replace("is the published one", "")  # what `in` and `out` mean
+    assert "ublished" not in words
 
 
 def test_table_says_what_is_missing_and_what_it_was_made_from(tmp_path):
-    places = (("base", 1.0, 0.4, 42.0), ("low", 0.1, 0.4, 43.0), ("base", 1.0, 0.8, 41.0))
-    out = run("report.py", "table", write(tmp_path / "x.csv", [make_cell(o, d, p, 0, a) for o, d, p, a in places]))
-    assert "\nMissing cells: 1 (make -n names them).\n" in out and "Protocol: released. Seeds: 0.\n" in out
+    runs = [
+        make_run("base", 1.0, 0.4, 0, 42.0),
+        make_run("low", 0.1, 0.4, 0, 43.0),
+        make_run("base", 1.0, 0.8, 0, 41.0),
+    ]
+    out = run("report.py", "table", write(tmp_path / "x.csv", runs))
+    assert "\nMissing runs: 1 (make -n names them).\n" in out
+    assert "Protocol: released. Seeds: 0.\n" in out
     assert lines_of(out)[1:] == [["0.1", "0.4", "42.00", "+1.00", "+2.88"], ["0.1", "0.8", "41.00", "-", "-"]]
     assert "±" not in out.split("Published")[0]
 
@@ -144,231 +322,150 @@ def test_an_order_without_its_baseline_shows_its_own_accuracy(chain):
     assert lines_of(out)[:2] == [["Data Ratio", "Prune Ratio", "Low"], ["0.1", "0.8", f"{accuracy:.2f}"]]
 
 
-def ordinary_least_squares(cells):
+def ordinary_least_squares(runs):
     """sigma of accuracy = cell + seed + residual, by scipy on explicit indicators; degrees of freedom, in networks."""
-    places, seeds = sorted({c.place for c in cells}), sorted({c.seed for c in cells})
-    design = [[c.place == p for p in places] + [c.seed == s for s in seeds[1:]] for c in cells]
-    y = np.array([float(c.curve.split()[-1]) for c in cells])
-    solution = scipy.linalg.lstsq(np.array(design, dtype=float), y)[0]
-    df = len(cells) - len(places) - (len(seeds) - 1)
-    networks = {(c.place[:4], c.seed) for c in cells}
-    shared = len(networks) - len({network for network, _ in networks}) - (len(seeds) - 1)
-    return np.sqrt(((y - np.array(design) @ solution) ** 2).sum() / df), shared
+    cells = sorted({run.cell for run in runs})
+    seeds = sorted({run.seed for run in runs})
+    design = []
+    for one in runs:
+        of_cell = [one.cell == cell for cell in cells]
+        of_seed = [one.seed == seed for seed in seeds[1:]]
+        design.append(of_cell + of_seed)
+    design = np.array(design, dtype=float)
+    accuracies = np.array([float(run.curve.split()[-1]) for run in runs])
+    residuals = accuracies - design @ scipy.linalg.lstsq(design, accuracies)[0]
+    df = len(runs) - len(cells) - (len(seeds) - 1)
+    trained = {(run.network, run.seed) for run in runs}
+    df_of_networks = len(trained) - len({network for network, _ in trained}) - (len(seeds) - 1)
+    return np.sqrt((residuals**2).sum() / df), df_of_networks
+
+
+PAIRS = [
+    ("low", "base"),
+    ("high", "base"),
+    ("random", "base"),
+    ("untrained", "base"),
+    ("low", "random"),
+    ("high", "random"),
+]
 
 
 @pytest.mark.parametrize("n, dropped", [(2, 0), (3, 5), (6, 0), (7, 20), (10, 40)])
 def test_intervals_stars_and_p_are_those_of_least_squares(n, dropped):
-    cells = several(n)
-    for i in np.random.default_rng(1).choice(len(cells) - 6, dropped, replace=False):
-        cells[i] = None
-    cells = [cell for cell in cells if cell]
-    at = {(*cell.place[2:], cell.seed): cell.accuracies[-1] for cell in cells}
-    sigma, df = ordinary_least_squares(cells)
-    rows, _, pooled, _ = tables(cells)
-    assert pooled.sigma == pytest.approx(sigma) and pooled.df == df
-    pairs = [(o, "base") for o in ("low", "high", "random", "none")] + [("low", "random"), ("high", "random")]
-    raw, ratio = [], {"base": 1.0, "none": 0.0}
-    for row, (one, other) in itertools.product(rows, pairs):
-        ends = [(o, ratio.get(o, float(row["Data Ratio"])), float(row["Prune Ratio"])) for o in (one, other)]
-        d = [at[(*ends[0], s)] - at[(*ends[1], s)] for s in range(n) if all((*end, s) in at for end in ends)]
-        e = row[report.title(one, other)]
-        if not d:
-            assert e is None
+    runs = several(n)
+    holes = np.random.default_rng(1).choice(len(runs) - 6, dropped, replace=False)
+    runs = [run for i, run in enumerate(runs) if i not in holes]
+    at = {(run.order, run.data_ratio, run.prune_ratio, run.seed): run.accuracies[-1] for run in runs}
+    sigma, df = ordinary_least_squares(runs)
+    noise = noise_of(runs).run
+    assert noise.sigma == pytest.approx(sigma)
+    assert noise.df == df
+    t = scipy.stats.t.ppf(0.975, df)
+
+    tests = []  # p, what the report made of it, its text
+    for row, (order, reference) in itertools.product(table_of(runs), PAIRS):
+        ratios = float(row["Data Ratio"]), float(row["Prune Ratio"])
+        cells = [(o, DATA_RATIO.get(o, ratios[0]), ratios[1]) for o in (order, reference)]
+        gaps = []
+        for seed in range(n):
+            if all((*cell, seed) in at for cell in cells):
+                gaps.append(at[(*cells[0], seed)] - at[(*cells[1], seed)])
+        estimate = row[report.title(order, reference)]
+        if not gaps:
+            assert estimate is None
             continue
-        error = sigma * np.sqrt(2 / len(d))
-        assert e.mean == pytest.approx(np.mean(d)) and len(e.values) == len(d)
-        assert e.half == pytest.approx(scipy.stats.t.ppf(0.975, df) * error)
-        raw.append((2 * scipy.stats.t.sf(abs(np.mean(d)) / error, df), e.p, e.texts(False)))
-        if other == "base" and one in ("low", "high"):
+        mean = np.mean(gaps)
+        error = sigma * np.sqrt(2 / len(gaps))
+        assert estimate.mean == pytest.approx(mean)
+        assert len(estimate.values) == len(gaps)
+        assert estimate.half_width == pytest.approx(t * error)
+        text, p_text, _ = report.estimate_texts(estimate, False)
+        assert (p_text != "-") == (len(gaps) >= 6)
+        tests.append((2 * scipy.stats.t.sf(abs(mean) / error, df), estimate.p, text))
+        if reference == "base" and order in ("low", "high"):
             theirs = published()[row["Data Ratio"], row["Prune Ratio"]]
-            gap = float(theirs[one] - theirs["base"])
-            assert e.published == pytest.approx(gap)
-            reach = scipy.stats.t.ppf(0.975, df) * sigma * np.sqrt(2 + 2 / len(d))
-            assert e.inside == (abs(gap - np.mean(d)) <= reach)
-        assert (e.texts(False)[1] != "-") == (len(d) >= 6)
+            gap = float(theirs[order] - theirs["base"])
+            assert estimate.published == pytest.approx(gap)
+            reach = t * sigma * np.sqrt(2 + 2 / len(gaps))
+            assert estimate.compatible == (abs(gap - mean) <= reach)
     bound = 0
-    for rank, (p, adjusted, texts) in enumerate(sorted(raw)):  # Holm's procedure as it is written
-        bound = max(bound, min(1, p * (len(raw) - rank)))
+    for rank, (p, adjusted, text) in enumerate(sorted(tests)):  # Holm's procedure as it is written
+        bound = max(bound, min(1, p * (len(tests) - rank)))
         assert adjusted == pytest.approx(bound, abs=1e-8)
-        assert ("*" in texts[0]) == (bound <= 0.05)
+        assert ("*" in text) == (bound <= 0.05)
 
 
 def test_a_network_that_protocols_share_counts_once_among_the_degrees_of_freedom():
-    """Base, none and two sizes of three orders in three seeds; frozen adds networks, regrown only fine-tunings."""
-    paper, regrown = several(3, 0.5, protocol="paper"), several(3, 5.0, protocol="regrown")
+    """Base, untrained and two sizes of three orders in three seeds; frozen adds networks, regrown only fine-tunings."""
+    paper = several(3, 0.5, protocol="paper")
+    regrown = several(3, 5.0, protocol="regrown")
     frozen = several(3, 2.5, ("low", "high"), "frozen")
-    for cells, df in ((paper, 24 - 8 - 2), (paper + regrown, 24 - 8 - 2), (paper + regrown + frozen, 39 - 13 - 2)):
-        *_, cell, network = tables(cells)
-        assert cell.df == network.df == df
-        assert cell.sigma == pytest.approx(ordinary_least_squares(cells)[0])
-
-
-def simulated(random, n, holes, luck=0.0):
-    """Cells whose accuracies are place + seed + luck of the network + noise of 0.4; the true differences are 0."""
-    cells, seeds = [], random.normal(0, 1, n)
-    for order, d in (("base", 1.0), *itertools.product(("low", "high", "random"), (0.1, 0.2))):
-        networks = random.normal(0, luck, n) if luck else np.zeros(n)
-        for p, seed in itertools.product((0.4, 0.8), range(n)):
-            accuracy = 50 - 10 * p + seeds[seed] + networks[seed] + random.normal(0, 0.4)
-            cells.append(make_cell(order, d, p, seed, accuracy, "paper"))
-    keep = random.permutation(len(cells))[: len(cells) - holes]
-    return [cells[i] for i in sorted(keep)]
+    for runs, df in (
+        (paper, 24 - 8 - 2),
+        (paper + regrown, 24 - 8 - 2),
+        (paper + regrown + frozen, 39 - 13 - 2),
+    ):
+        noise = noise_of(runs)
+        assert noise.run.df == df
+        assert noise.network.df == df
+        assert noise.run.sigma == pytest.approx(ordinary_least_squares(runs)[0])
 
 
 @pytest.mark.parametrize("n, holes, luck", [(2, 0, 0.0), (3, 12, 0.0), (5, 0, 0.0), (3, 0, 1.2)])
 def test_intervals_cover_the_truth(n, holes, luck):
     """95 % of the intervals hold 0, within binomial error; each table counts with one difference."""
-    random, hits, tries = np.random.default_rng(n), 0, 200
+    random = np.random.default_rng(n)
+    tries = 200
+    hits = 0
     for _ in range(tries):
-        rows = tables(simulated(random, n, holes, luck))[0]
-        e = next(row["High - Base"] for row in rows if row["High - Base"])
-        hits += abs(e.mean) <= e.half
+        rows = table_of(simulated(random, n, holes, luck))
+        estimate = next(row["High - Base"] for row in rows if row["High - Base"])
+        hits += abs(estimate.mean) <= estimate.half_width
     assert scipy.stats.binomtest(int(hits), tries, 0.95).pvalue > 0.003
-
-
-def test_main_effects_cover_the_truth_when_networks_have_luck():
-    random, hits, tries = np.random.default_rng(0), Counter(), 200
-    for _ in range(tries):
-        for row in tables(simulated(random, 3, 0, luck=1.0))[1]:
-            hits[row["Main effect"]] += abs(row["All cells"].mean) <= row["All cells"].half
-    assert len(hits) == 6
-    for name, count in hits.items():
-        assert scipy.stats.binomtest(count, tries, 0.95).pvalue > 0.003, name
-
-
-def test_a_main_effect_over_one_prune_ratio_has_the_interval_of_its_cell():
-    """A network of one cell has no mean over prune ratios, whose spread is smaller."""
-    matched = [make_cell("matched", 0.1, 0.8, seed, 40 + seed % 2) for seed in range(5)]
-    rows, effects, cell, network = tables(several(5) + matched)
-    (single,) = (row["Matched - Base"] for row in rows if row["Matched - Base"])
-    (effect,) = (row["All cells"] for row in effects if row["Main effect"] == "Matched - Base")
-    assert effect.half == pytest.approx(scipy.stats.t.ppf(0.975, cell.df) * cell.sigma * (2 / 5) ** 0.5, rel=1e-6)
-    assert effect.half == single.half and network.sigma < 0.9 * cell.sigma
-
-
-def test_main_effects_are_averaged_within_a_seed():
-    cells = several(3)
-    at = {(*cell.place[2:], cell.seed): cell.accuracies for cell in cells}
-    cells = [cell._replace(dense=50 + cell.seed * len(cell.order)) for cell in cells]
-    _, effects, _, network = tables(cells)
-    assert effects[0]["Before pruning"].values == (0, -1, -2) and effects[4]["Before pruning"].values == (0, -1, -2)
-    assert [row["Main effect"] for row in effects] == [
-        "Low - Base",
-        "High - Base",
-        "Low - Random",
-        "High - Random",
-        "Low - High",
-        "Random - Base",
-    ]
-    for row, ours, theirs, networks in ((effects[0], "low", "base", 9), (effects[4], "low", "high", 12)):
-        ends = lambda p, d, s: [(o, 1.0 if o == "base" else d, p, s) for o in (ours, theirs)]  # noqa: E731
-        keys = [ends(p, d, s) for s, d, p in itertools.product(range(3), (0.1, 0.2), (0.4, 0.8))]
-        last = [at[a][-1] - at[b][-1] for a, b in keys]
-        late = [np.mean(at[a][-3:]) - np.mean(at[b][-3:]) for a, b in keys]
-        assert row["All cells"].mean == pytest.approx(np.mean(last))
-        assert row["Last three epochs"].mean == pytest.approx(np.mean(late))
-        first = np.reshape([at[a][0] - at[b][0] for a, b in keys], (3, 4)).mean(1)
-        assert row["After pruning"].values == pytest.approx(first) and len(set(first)) == 3
-        interval = scipy.stats.ttest_1samp(first, 0).confidence_interval(0.95)
-        assert row["After pruning"].half == pytest.approx((interval.high - interval.low) / 2)
-        assert row["Data Ratio 0.1"].mean == pytest.approx(np.mean(np.reshape(last, (3, 2, 2))[:, 0]))
-        assert row["Networks"] == str(networks) and row["Seeds"] == "3"
-        variance = 1 / 3 * (1 / 2 + (1 if theirs == "base" else 1 / 2))  # means over two networks; one baseline
-        assert row["All cells"].half == pytest.approx(
-            scipy.stats.t.ppf(0.975, network.df) * network.sigma * np.sqrt(variance)
-        )
-
-
-def test_ways_of_pruning_are_compared_network_by_network(tmp_path):
-    """Every two of a protocol, against scipy's paired t test; the second protocol has one way, and low lacks a seed."""
-    random, accuracy, ways = np.random.default_rng(5), {}, ("", "global", "start initial")
-    for way, p, order, seed in itertools.product(ways, (0.4, 0.8), ("base", "low"), range(4)):
-        if (way, order, seed) != ("global", "low", 3):
-            accuracy[way, p, order, seed] = round(42 + random.standard_normal(), 2)
-    ratio = {"base": 1.0, "low": 0.1}
-    cells = [make_cell(o, ratio[o], p, s, a, "paper", pruning=w) for (w, p, o, s), a in accuracy.items()]
-    cells += [make_cell("low", 0.1, 0.8, s, 50 + s, "flipped", pruning="live") for s in range(4)]
-    out = run("report.py", "table", write(tmp_path / "x.csv", cells))
-    titles, *lines = lines_of(out, 2)
-    assert titles == ["Data Ratio", "Prune Ratio", "Protocol", "Pruning", "Base", "Low"]
-    assert "Two ways of pruning: ± takes two seeds" in out and "unpruned" not in out
-    two = [(ways[1], ways[0]), (ways[2], ways[0]), (ways[2], ways[1])]
-    pairs = [(one, other, p) for one, other in two for p in (0.4, 0.8)]
-    expected = [["0.1", f"{p}", "paper", f"{one} - {other or 'magnitude'}"] for one, other, p in pairs]
-    assert [line[:4] for line in lines] == expected
-    for (one, other, p), line in zip(pairs, lines):
-        for order, text in zip(ratio, line[4:]):
-            seeds = [s for s in range(4) if (one, p, order, s) in accuracy and (other, p, order, s) in accuracy]
-            ours, theirs = ([accuracy[way, p, order, s] for s in seeds] for way in (one, other))
-            low, high = scipy.stats.ttest_rel(ours, theirs).confidence_interval(0.95)
-            assert text == f"{(low + high) / 2:+.2f} ± {(high - low) / 2:.2f} ({len(seeds)})"
-    others = [cell._replace(dense=cell.dense + 1) if cell.pruning == "global" else cell for cell in cells]
-    shown = {line[3] for line in lines_of(run("report.py", "table", write(tmp_path / "x.csv", others)), 2)[1:]}
-    assert shown == {"start initial - magnitude"}  # networks of another training are no pair
-    assert "Two ways" not in run("report.py", "table", write(tmp_path / "x.csv", several(2)))
-
-
-def test_pruned_networks_are_compared_with_the_same_unpruned_ones(tmp_path):
-    """Ratio 0 is data selection alone. ± is of the spread about the means of places and seeds, df of networks."""
-    random, ratio = np.random.default_rng(6), {"base": 1.0, "low": 0.1, "high": 0.1}
-    places = list(itertools.product((0, 0.4, 0.8), ratio, range(3)))
-    accuracy = {place: round(42 + random.standard_normal(), 2) for place in places}
-    cells = [make_cell(o, ratio[o], p, s, accuracy[p, o, s], "paper") for p, o, s in places]
-    out = run("report.py", "table", write(tmp_path / "x.csv", cells))
-    y = np.reshape([accuracy[place] for place in places], (9, 3))
-    rest = y - y.mean(1, keepdims=True) - y.mean(0, keepdims=True) + y.mean()
-    half = f" ± {scipy.stats.t.ppf(0.975, 2 * 2) * np.sqrt((rest**2).sum() / (8 * 2) * 2 / 3):.2f}"
-    titles, *lines = lines_of(out, 2)
-    assert titles == ["Data Ratio", "Prune Ratio", "Pruning", "Base", "Low", "High"]
-    assert [line[:3] for line in lines] == [["0.1", p, "magnitude - unpruned"] for p in ("0.4", "0.8")]
-    for p, line in zip((0.4, 0.8), lines):
-        gaps = [np.mean([accuracy[p, o, s] - accuracy[0, o, s] for s in range(3)]) for o in ratio]
-        assert line[3:] == [f"{gap:+.2f}{half}" for gap in gaps]
-    assert "Less unpruned" in out and "Two ways" not in out
-    live = [cell._replace(pruning="live", dense=cell.dense + (cell.seed == 2)) for cell in cells if cell.prune_ratio]
-    titles, *lines = lines_of(run("report.py", "table", write(tmp_path / "x.csv", cells[:9] + live)), 2)
-    assert [line[:3] for line in lines] == [["0.1", p, "live - unpruned"] for p in ("0.4", "0.8")]
-    for p, line in zip((0.4, 0.8), lines):
-        for order, text in zip(ratio, line[3:]):
-            ours, theirs = ([accuracy[way, order, s] for s in range(2)] for way in (p, 0))  # seed 2: another training
-            low, high = scipy.stats.ttest_rel(ours, theirs).confidence_interval(0.95)
-            assert text == f"{(low + high) / 2:+.2f} ± {(high - low) / 2:.2f} (2)"
 
 
 NETWORKS = r"of a network's mean \d\.\d\d; degrees of freedom, in networks"
 
 
-def test_a_way_of_pruning_has_a_spread_of_its_own(tmp_path):
+def test_a_pruning_method_has_noise_of_its_own(tmp_path):
     """Networks cut to an eighth scatter more; that widens no other interval."""
-    steady, wild = several(3, 0.1), [cell._replace(pruning="channels") for cell in several(3, 5)]
-    alone, beside = tables(steady)[0], tables(steady + wild)[0]
-    halves = [[row["Low - Base"].half for row in rows] for rows in (alone, beside)]
-    assert halves[1][::2] == halves[0] and min(halves[1][1::2]) > 10 * max(halves[0])
+    steady = several(3, 0.1)
+    wild = [run._replace(method="channels") for run in several(3, 5)]
+    alone = [row["Low - Base"].half_width for row in table_of(steady)]
+    beside = table_of(steady + wild)
+    widths = {"magnitude": [], "channels": []}
+    for row in beside:
+        widths[row["Pruning"]].append(row["Low - Base"].half_width)
+    assert widths["magnitude"] == alone
+    assert min(widths["channels"]) > 10 * max(alone)
     out = run("report.py", "table", write(tmp_path / "x.csv", steady + wild))
-    for way, cells in (("magnitude", steady), ("channels", wild)):
-        sigma, df = ordinary_least_squares(cells)
-        assert re.search(rf"^sigma of {way}: {sigma:.2f}, {NETWORKS}: {df}\.$", out, re.M)
+    for method, runs in (("magnitude", steady), ("channels", wild)):
+        sigma, df = ordinary_least_squares(runs)
+        assert re.search(rf"^sigma of {method}: {sigma:.2f}, {NETWORKS}: {df}\.$", out, re.M)
 
 
-def test_a_spread_is_told_only_where_it_is_known(tmp_path):
-    """Two seeds of two networks; of one; three places that leave a cell no residual, but a network's mean one."""
-    base = [make_cell("base", 1.0, p, s, 42 + s * p) for p in (0.4, 0.8) for s in (0, 1)]
-    cells = [*base, *(make_cell("low", 0.1, 0.4, s, 41 - 3 * s) for s in (0, 1))]
-    out = run("report.py", "table", write(tmp_path / "x.csv", cells))
-    sigma, df = ordinary_least_squares(cells)
-    assert df == 1 and re.search(rf"^sigma: {sigma:.2f}, {NETWORKS}: 1\.$", out, re.M)
+def test_noise_is_told_only_where_it_is_known(tmp_path):
+    """Two seeds of two networks; of one; three cells that leave a run no residual, but a network's mean one."""
+    base = [make_run("base", 1.0, p, seed, 42 + seed * p) for p in (0.4, 0.8) for seed in (0, 1)]
+    low = [make_run("low", 0.1, 0.4, seed, 41 - 3 * seed) for seed in (0, 1)]
+    out = run("report.py", "table", write(tmp_path / "x.csv", base + low))
+    sigma, df = ordinary_least_squares(base + low)
+    assert df == 1
+    assert re.search(rf"^sigma: {sigma:.2f}, {NETWORKS}: 1\.$", out, re.M)
     assert "±: half" in out
-    out = run("report.py", "table", write(tmp_path / "x.csv", [*base, cells[-2]]))
-    assert "sigma" not in out and "A pooled interval takes two seeds of two networks" in out
-    places = [("base", 1.0, 0.4, (0, 1)), ("base", 1.0, 0.8, (2, 3)), ("low", 0.1, 0.4, (1, 2))]
-    cells = [make_cell(o, d, p, s, 40 + s**2 - p) for o, d, p, seeds in places for s in seeds]
-    out = run("report.py", "table", write(tmp_path / "x.csv", cells))
-    assert "± 0.00" not in out and "sigma" not in out and "A pooled interval takes two seeds" in out
 
+    out = run("report.py", "table", write(tmp_path / "x.csv", [*base, low[0]]))
+    assert "sigma" not in out
+    assert "A pooled interval takes two seeds of two networks" in out
 
-def test_equivalence_is_said_only_inside_the_margin(tmp_path):
-    near, far = (run("report.py", "table", write(tmp_path / "x.csv", several(5, spread))) for spread in (0.2, 3))
-    assert "Low - High: equivalent, the whole interval is within ± 1.0 points." in near and "equivalent" not in far
+    cells = [("base", 1.0, 0.4, (0, 1)), ("base", 1.0, 0.8, (2, 3)), ("low", 0.1, 0.4, (1, 2))]
+    runs = []
+    for order, data_ratio, prune_ratio, seeds in cells:
+        runs += [make_run(order, data_ratio, prune_ratio, seed, 40 + seed**2 - prune_ratio) for seed in seeds]
+    out = run("report.py", "table", write(tmp_path / "x.csv", runs))
+    assert "± 0.00" not in out
+    assert "sigma" not in out
+    assert "A pooled interval takes two seeds" in out
 
 
 @pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 9, 30, 200])
@@ -378,64 +475,130 @@ def test_t_is_scipys(df):
         assert 1 - report.t_inside(t, df) == pytest.approx(2 * scipy.stats.t.sf(t, df), abs=1e-7)
 
 
-def test_sign_flips_are_scipys_and_need_no_memory():
-    for n in (3, 8, 12):
-        values = np.random.default_rng(n).normal(0.3, 1, n)
-        test = scipy.stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=np.inf)
-        assert report.sign_flip_p(values) == pytest.approx(test.pvalue)
-    assert report.sign_flip_p([1.0, 1.0]) == 0.5 and report.sign_flip_p([0.0, 0.0, 0.0]) == 1
-    values = np.random.default_rng(0).normal(0.2, 1, 40)  # 2^40 flips; the sampled p is near the normal's
-    normal = 2 * scipy.stats.norm.sf(abs(values.sum()) / np.sqrt((values**2).sum()))
-    assert report.sign_flip_p(values) == pytest.approx(normal, abs=0.02) and report.sign_flip_p([1.0] * 40) == 1e-5
-
-
 def test_holm():
     assert report.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
 def test_table_counts_signs_and_clusters_the_published_gap_by_data_ratio(tmp_path):
-    cells = several(6)
-    out = run("report.py", "table", write(tmp_path / "x.csv", cells))
-    gaps = {}
-    for (d, _), theirs in published().items():
-        gaps.setdefault(d, []).append(float(theirs["low"] - theirs["high"]))
+    runs = several(6)
+    out = run("report.py", "table", write(tmp_path / "x.csv", runs))
+    gaps = defaultdict(list)
+    for (data_ratio, _), theirs in published().items():
+        gaps[data_ratio].append(float(theirs["low"] - theirs["high"]))
     means = [np.mean(gap) for gap in gaps.values()]
     low, high = scipy.stats.t.interval(0.95, len(means) - 1, np.mean(means), scipy.stats.sem(means))
     assert f"Published low - high: {np.mean(means):+.2f} ± {(high - low) / 2:.2f} over 5 data ratios" in out
-    found = [e for row in tables(cells)[0] for e in row.values() if getattr(e, "published", None) is not None]
-    signs, inside = sum(e.mean * e.published > 0 for e in found), sum(e.inside for e in found)
-    assert f"Of 8 published differences, {signs} have the sign of ours, {inside} are compatible with ours.\n" in out
+
+    signs = compatible = 0
+    for row, name in itertools.product(table_of(runs), ("Low - Base", "High - Base")):
+        theirs = published()[row["Data Ratio"], row["Prune Ratio"]]
+        order = name.split()[0].lower()
+        signs += row[name].mean * float(theirs[order] - theirs["base"]) > 0
+        compatible += row[name].compatible
+    line = f"Of 8 published differences, {signs} have the sign of ours, {compatible} are compatible with ours.\n"
+    assert line in out
 
 
 # ------------------------------------------------------------------------------------------ protocols and controls
 
 
+def has_row(run, experiments):
+    """Whether a run stands in the row of its ratios in one of the experiments."""
+    for experiment in experiments:
+        for data_ratio, prune_ratio in experiment.rows:
+            if experiment.at(run.order, data_ratio, prune_ratio).get(run.seed) == run:
+                return experiment.method == run.method
+    return False
+
+
+MIXED_PROTOCOLS = ("paper", "frozen", "regrown", "frozen+regrown", "shuffled+flipped", "toneva", "released")
+MIXED_ORDERS = ("base", "low", "high", "random", "matched", "untrained", "low of own x", "own x")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_run_is_without_a_row(seed):
+    """Random mixes of what may be in one report, from two runs to fifty."""
+    random = np.random.default_rng(seed)
+    orders = ["base", *random.choice(MIXED_ORDERS, random.integers(1, 5))]
+    protocols = random.choice(MIXED_PROTOCOLS, random.integers(1, 5))
+    methods = random.choice(["magnitude", "global"], random.integers(1, 3))
+    runs = {}
+    for _ in range(random.integers(2, 60)):
+        order = str(random.choice(orders))
+        data_ratio = DATA_RATIO.get(order, float(random.choice([0.1, 0.3])))
+        ratios = data_ratio, float(random.choice([0.4, 0.8]))
+        one = make_run(order, *ratios, int(random.integers(3)), 40.0, str(random.choice(protocols)))
+        one = one._replace(method=str(random.choice(methods)))
+        runs[one.cell, one.seed] = one
+    experiments = report.experiments_of(list(runs.values()))
+    for one in runs.values():
+        assert has_row(one, experiments), one.cell
+    names = [(experiment.protocol, experiment.method) for experiment in experiments]
+    assert len(set(names)) == len(names)
+
+
+def test_random_of_another_ratio_stands_beside_low_as_released():
+    """Released has low of 10 % alone; random as regrown serves it, and its 30 % have a row, too."""
+    low = [make_run("low", 0.1, 0.8, seed, 43.0) for seed in range(2)]
+    random = [make_run("random", 0.3, 0.8, seed, 41.0, "regrown") for seed in range(3)]
+    experiments = report.experiments_of(low + random)
+    assert all(has_row(one, experiments) for one in low + random)
+    text = report.table(low + random, "text")
+    assert [line[:2] for line in lines_of(text)[1:]] == [["0.1", "0.8"], ["0.3", "0.8"]]
+    assert "41.00 (3)" in text
+
+
+def test_a_coreset_of_own_scores_stands_beside_a_baseline_that_serves_another_protocol():
+    base = make_run("base", 1.0, 0.8, 0, 42.0, "frozen+regrown")
+    own = make_run("low of own x", 0.1, 0.8, 0, 44.0, "regrown")
+    low = make_run("low", 0.1, 0.8, 0, 43.0, "released")
+    runs = [base, own, low]
+    experiments = report.experiments_of(runs)
+    assert all(has_row(one, experiments) for one in runs)
+    rows = joined(blocks_of(report.table(runs, "text")))
+    by_protocol = {dict(key)["Protocol"]: row for key, row in rows.items()}
+    assert by_protocol["released"]["Low - Base"] == "+1.00"
+    assert by_protocol["regrown"]["Low of own x"] == "44.00"
+
+
 def test_departures_are_those_of_the_makefile():
-    for name, (_, setting, text, program) in report.DEPARTURES.items():
-        for protocol, value in ((name, program), ("paper", text), ("released", program)):
+    for name, departure in report.DEPARTURES.items():
+        values = {name: departure.program, "paper": departure.text, "released": departure.program}
+        for protocol, value in values.items():
             out = make("-n", "RUNS=runs/new", "table1-0.1-0.4", f"PROTOCOL={protocol}")
-            assert f"--{setting} {value} " in out
+            assert f"--{departure.flag} {value} " in out
     assert report.departures("released") == list(report.DEPARTURES)
 
 
 def test_an_ablation_has_a_row_per_protocol_and_controls_once(tmp_path):
-    """As make ablation ORDERS="low random none" gives them: a folder per protocol, the controls in each."""
-    protocols, paths = ["paper", *report.DEPARTURES, "frozen+regrown", "released"], []
-    for i, name in enumerate(protocols):
-        cells = [make_cell("low", 0.1, 0.8, s, 45 + i + s, name) for s in (0, 1) if name != "frozen+regrown"]
-        for order, d in (("base", 1.0), ("random", 0.1), ("none", 0.0)):
-            own = report.project(name, order)  # such a network is the same in all protocols that share these
-            cells += [make_cell(order, d, 0.8, s, 40 + len(own) / 10 + s, name) for s in (0, 1)]
-        paths.append(write(tmp_path / f"{name}.csv", cells))
-    lines = lines_of(run("report.py", "table", *paths))
+    """As make ablation ORDERS="low random untrained" gives them: a folder per protocol, the controls in each."""
+    protocols = ["paper", *report.DEPARTURES, "frozen+regrown", "released"]
     shown = [name for name in protocols if name != "frozen+regrown"]  # that baseline stands in the row of released
-    assert lines[0][:3] == ["Data Ratio", "Prune Ratio", "Protocol"] and [line[2] for line in lines[1:]] == shown
-    base = [f"{40 + len(report.project(name, 'base')) / 10 + 0.5:.2f}" for name in shown]
-    assert [line[3] for line in lines[1:]] == base
-    assert all("-" not in (line[4], line[5], line[6]) for line in lines[1:])
-    other = write(tmp_path / "other.csv", [make_cell("random", 0.1, 0.8, 0, 41.25, "paper")])
+    paths = []
+    for i, name in enumerate(protocols):
+        runs = []
+        for order, data_ratio in (("base", 1.0), ("random", 0.1), ("untrained", 0.0)):
+            own = report.relevant_protocol(name, order)  # such a network is the same in all that share these departures
+            runs += [make_run(order, data_ratio, 0.8, seed, 40 + len(own) / 10 + seed, name) for seed in (0, 1)]
+        if name in shown:
+            runs += [make_run("low", 0.1, 0.8, seed, 45 + i + seed, name) for seed in (0, 1)]
+        paths.append(write(tmp_path / f"{name}.csv", runs))
+    out = run("report.py", "table", *paths)
+    titles, *lines = lines_of(out)
+    assert titles[:4] == ["Data Ratio", "Prune Ratio", "Protocol", "Base"]
+    assert [line[2] for line in lines if line[0] != "mean"] == shown
+    rows = joined(blocks_of(out))
+    for name in shown:
+        row = rows[("Data Ratio", "0.1"), ("Prune Ratio", "0.8"), ("Protocol", name)]
+        assert row["Base"] == f"{40 + len(report.relevant_protocol(name, 'base')) / 10 + 0.5:.2f}"
+        assert {"Low - Base", "Random - Base", "Untrained - Base"} <= row.keys()
+
+    other = write(tmp_path / "other.csv", [make_run("random", 0.1, 0.8, 0, 41.25, "paper")])
     err = refusal("report.py", "table", *paths, other)
-    assert "other.csv" in err and "paper.csv" in err and "paper random 0.1 0.8 seed 0" in err and "41.25" in err
+    assert "other.csv" in err
+    assert "paper.csv" in err
+    assert "paper magnitude random 0.1 0.8 seed 0" in err
+    assert "41.25" in err
 
 
 @pytest.mark.parametrize(
@@ -453,7 +616,10 @@ def test_an_ablation_has_a_row_per_protocol_and_controls_once(tmp_path):
     ],
 )
 def test_a_protocol_keeps_what_its_order_depends_on(protocol, order, expected):
-    assert report.project(protocol, order) == expected
+    assert report.relevant_protocol(protocol, order) == expected
+
+
+# ---------------------------------------------------------------------------------------------------- checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -473,72 +639,97 @@ def change(held, path, args, earlier=(), **fields):
     return str(path)
 
 
-CHANGES = {  # what of a cell, flags that are not the usual
+CHANGES = {  # what of a run, flags that are not the usual
     "order low of own 12345678": {"forget": None, "select": {"scores": "123456789abc"}},
     "order low of own": {"forget": None, "select": {"scores": ""}},
     "order own abcdef01": {"forget": None, "select": None, "train": {"subset": "abcdef0123"}},
     "order own": {"forget": None, "select": None, "train": {"subset": ""}},
     "order long": {"select": {"order": "random"}, "train": {"share": 10.0}},
     "order matched": {"forget": None, "select": None, "train": {"share": 0.1, "subset": ""}},
-    "order none": {"forget": None, "select": None, "train": {"epochs": 0, "samples": 4000}},
+    "order untrained": {"forget": None, "select": None, "train": {"epochs": 0, "samples": 4000}},
     "order el2n": {"select": {"order": "el2n"}},
+    "protocol paper": {"select": {"ties": "random"}},
     "protocol toneva": {"forget": {"events": "toneva"}},
     "protocol toneva+frozen": {"forget": {"events": "toneva", "batchnorm": "frozen"}},
     "protocol shuffled+indexed": {"forget": {"positions": "shuffled"}, "select": {"ties": "index"}},
-    "pruning global, random": {"prune": {"scope": "global", "criterion": "random", "structure": "weights"}},
-    "pruning channels, start none seed 0": {"prune": {"structure": "channels", "start": "none seed 0"}},
+    "method magnitude": {},
+    "method global, random": {"prune": {"scope": "global", "criterion": "random", "structure": "weights"}},
+    "method channels, start initial": {"prune": {"structure": "channels", "start": "initial"}},
 }
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_cells_are_named_by_the_flags_that_made_them(held, tmp_path, what):
-    cell = report.load_cell(change(held, tmp_path / "x.pt", CHANGES[what]))
+def test_runs_are_named_by_the_flags_that_made_them(held, tmp_path, what):
+    one = report.load_run(change(held, tmp_path / "x.pt", CHANGES[what]))
     field, value = what.split(" ", 1)
-    assert getattr(cell, field) == value
+    assert getattr(one, field) == value
     if "own" in value:
-        assert cell.data_ratio == 0.1 and cell.trained == 3 * 400 + 4000
+        assert one.data_ratio == 0.1
+        assert one.trained == 3 * 400 + 4000
     titles = lines_of(run("report.py", "table", tmp_path / "x.pt"))[0]
     assert "published" not in titles
 
 
+def test_a_checkpoint_of_an_older_version_is_the_same_run(held, tmp_path):
+    """Its ties are called lot; flags of prune.py that are newer than it are not there."""
+    now = report.load_run(change(held, tmp_path / "x.pt", {"select": {"ties": "random"}}))
+    old_steps = {"select": {"ties": "lot"}}
+    assert report.load_run(change(held, tmp_path / "x.pt", old_steps)) == now
+    steps = {step: dict(flags) for step, flags in held["args"].items()}
+    for flag in ("scope", "criterion", "structure", "start"):
+        steps["prune"].pop(flag, None)
+    del steps["select"]["ties"]
+    torch.save(held | {"args": steps}, tmp_path / "x.pt")
+    assert report.load_run(str(tmp_path / "x.pt")) == now
+
+
 def test_the_cost_of_an_order_counts_its_scoring(held, tmp_path):
-    assert report.load_cell(change(held, tmp_path / "x.pt", {})).trained == 3 * 400 + 4000 + 3 * 4000
-    random = report.load_cell(change(held, tmp_path / "x.pt", {"select": {"order": "random"}}))
+    assert report.load_run(change(held, tmp_path / "x.pt", {})).trained == 3 * 400 + 4000 + 3 * 4000
+    random = report.load_run(change(held, tmp_path / "x.pt", {"select": {"order": "random"}}))
     assert random.trained == 3 * 400 + 4000
 
 
 def test_steps_done_twice_are_told_in_full(held, tmp_path):
-    prune, tune, history = held["args"]["prune"], held["args"]["finetune"], held["earlier"]["prune"]
-    again = {"prune-2": prune | {"ratio": 0.9}, "finetune-2": tune | {"epochs": 2}}
+    prune = held["args"]["prune"]
+    tune = held["args"]["finetune"]
+    history = held["earlier"]["prune"]
     earlier = {"finetune": history | {"seconds": 5.0}, "prune-2": history | {"seconds": 7.0}}
-    cell = report.load_cell(change(held, tmp_path / "x.pt", again, earlier))
-    assert cell.pruning == "prune 0.8 0.9, tune 1 2" and cell.prune_ratio == 0.9
-    assert cell.tuning.startswith("3 epochs, ") and cell.trained == 3 * 400 + 3 * 4000 + 3 * 4000
-    assert cell.seconds == pytest.approx(held["seconds"] + history["seconds"] + 12)
-    for ratio, epochs, pruning in ((0.96, 1, "2 rounds"), (0.96, 2, "prune 0.8 0.96, tune 1 2")):  # 0.2^2 is left
+
+    def pruned_again(ratio, epochs):
         again = {"prune-2": prune | {"ratio": ratio}, "finetune-2": tune | {"epochs": epochs}}
-        assert report.load_cell(change(held, tmp_path / "x.pt", again, earlier)).pruning == pruning
-    only = report.load_cell(change(held, tmp_path / "x.pt", {"finetune-2": tune}, {"finetune": history}))
-    assert only.pruning == "prune 0.8, tune 1 1, steps prune finetune finetune-2"
+        return report.load_run(change(held, tmp_path / "x.pt", again, earlier))
+
+    one = pruned_again(0.9, 2)
+    assert one.method == "prune 0.8 0.9, tune 1 2"
+    assert one.prune_ratio == 0.9
+    assert one.fine_tuning.startswith("3 epochs, ")
+    assert one.trained == 3 * 400 + 3 * 4000 + 3 * 4000
+    assert one.seconds == pytest.approx(held["seconds"] + history["seconds"] + 12)
+    assert pruned_again(0.96, 1).method == "2 rounds"  # 0.2^2 is left
+    assert pruned_again(0.96, 2).method == "prune 0.8 0.96, tune 1 2"
+    only = report.load_run(change(held, tmp_path / "x.pt", {"finetune-2": tune}, {"finetune": history}))
+    assert only.method == "prune 0.8, tune 1 1, steps prune finetune finetune-2"
     unfinished = change(held, tmp_path / "x.pt", {"prune-2": prune})
     assert "run prune.py and then finetune.py" in refusal("report.py", "table", unfinished)
 
 
-def test_seeds_and_masks_of_a_cell_are_one(held, tmp_path):
+def test_seeds_and_masks_of_a_run_are_one(held, tmp_path):
     other = change(held, tmp_path / "x.pt", {"finetune": {"seed": 1}})
-    assert "--seed 0 and 1" in refusal("report.py", "cells", other)
+    assert "--seed 0 and 1" in refusal("report.py", "runs", other)
     again = {"finetune-2": held["args"]["finetune"] | {"mask": "release"}}
-    assert "--mask hold and release" in refusal("report.py", "cells", change(held, tmp_path / "x.pt", again))
+    assert "--mask hold and release" in refusal("report.py", "runs", change(held, tmp_path / "x.pt", again))
 
 
-def test_files_of_one_cell_must_have_one_result(held, chain, tmp_path):
+def test_files_of_one_run_must_have_one_result(held, chain, tmp_path):
     same = chain / "hold.pt"
-    assert run("report.py", "cells", same, same).count("\n") == 2
-    none = {"forget": None, "select": None, "train": {"epochs": 0, "samples": 4000}}
-    one = change(held, tmp_path / "1.pt", none)
-    two = change(held, tmp_path / "2.pt", none, accuracy=[50.0, 60.0])
+    assert run("report.py", "runs", same, same).count("\n") == 2
+    untrained = {"forget": None, "select": None, "train": {"epochs": 0, "samples": 4000}}
+    one = change(held, tmp_path / "1.pt", untrained)
+    two = change(held, tmp_path / "2.pt", untrained, accuracy=[50.0, 60.0])
     err = refusal("report.py", "table", one, two)
-    assert "1.pt" in err and "2.pt" in err and "curve: 50 60; " in err
+    assert "1.pt" in err
+    assert "2.pt" in err
+    assert "curve: 50 60; " in err
     err = refusal("report.py", "table", same, change(held, tmp_path / "3.pt", {"train": {"lr": 0.1}}))
     assert "3 epochs, lr 0.1, batch size 64, fp32; 3 epochs, lr 0.001, batch size 64, fp32" in err
 
@@ -568,18 +759,38 @@ BROKEN = {
 def test_a_broken_checkpoint_is_one_line(held, tmp_path, capsys, how):
     torch.save(held | BROKEN[how], tmp_path / "x.pt")
     with pytest.raises(SystemExit):
-        report.load_cell(str(tmp_path / "x.pt"))
+        report.load_run(str(tmp_path / "x.pt"))
     err = capsys.readouterr().err
-    assert "x.pt" in err and err.count("\n") == 1
+    assert "x.pt" in err
+    assert err.count("\n") == 1
 
 
 # ---------------------------------------------------------------------------------------------------- its formats
 
 
-def test_csv_read_back_is_the_cells(tmp_path):
-    cells = several(4)
-    assert report.read_csv(str(write(tmp_path / "x.csv", cells))) == cells
-    assert run("report.py", "cells", tmp_path / "x.csv") == (tmp_path / "x.csv").read_text()
+def test_csv_read_back_is_the_runs(tmp_path):
+    runs = several(4)
+    assert report.read_csv(str(write(tmp_path / "x.csv", runs))) == runs
+    assert run("report.py", "runs", tmp_path / "x.csv") == (tmp_path / "x.csv").read_text()
+
+
+OLD_HEADER = {",first_training,": ",first,", ",fine_tuning,": ",tuning,", ",method,": ",pruning,"}
+
+
+def test_csv_of_an_older_version_is_the_same_runs(tmp_path):
+    """Its fields have other names, and magnitude none; untrained is called none."""
+    runs = several(2) + [make_run("low", 0.1, 0.8, 0, 43.0, method="channels")]
+    header, lines = report.write_csv(runs).split("\n", 1)
+    for new, old in OLD_HEADER.items():
+        assert new in header
+        header = header.replace(new, old)
+    lines = lines.replace(",untrained,", ",none,").replace(",magnitude,", ",,")
+    assert ",none," in lines
+    path = tmp_path / "x.csv"
+    path.write_text(f"{header}\n{lines}")
+    assert report.read_csv(str(path)) == runs
+    written_again = run("report.py", "runs", path)
+    assert written_again == report.write_csv(runs)
 
 
 GOOD = report.write_csv(several(1))
@@ -601,6 +812,8 @@ ODD = {
     "quote": GOOD.replace("CIFAR100", '"CIFAR100', 1),
     "departures in another order": GOOD.replace("frozen+regrown", "regrown+frozen"),
     "a baseline as released": GOOD.replace("frozen+regrown", "released"),
+    "a space behind an order": GOOD.replace(",low,", ",low ,", 1),
+    "no order": GOOD.replace(",low,", ",,", 1),
     "no text": "\x00\xff",
 }
 
@@ -608,88 +821,85 @@ ODD = {
 @pytest.mark.parametrize("how", ODD)
 def test_an_odd_csv_is_one_line(tmp_path, capsys, how):
     path = tmp_path / "x.csv"
+    assert ODD[how] != GOOD
     path.write_bytes(ODD[how].encode("latin-1"))
     with pytest.raises(SystemExit):
         report.read_csv(str(path))
     err = capsys.readouterr().err
-    assert "x.csv" in err and err.count("\n") == 1 and "\x1b" not in err
+    assert "x.csv" in err
+    assert err.count("\n") == 1
+    assert "\x1b" not in err
 
 
-@pytest.mark.parametrize("what", ["table", "costs", "cells", *report.FIGURES])
-def test_every_command_refuses_a_csv_of_no_cells(tmp_path, what):
+@pytest.mark.parametrize("field, whole", [("nonzero", "parameters"), ("live_nonzero", "live")])
+def test_more_weights_than_there_are_is_one_line(tmp_path, field, whole):
+    one = make_run("low", 0.1, 0.8, 0, 43.0)
+    full = one._replace(**{whole: 7, field: 7})
+    assert report.read_csv(str(write(tmp_path / "x.csv", [full]))) == [full]
+    err = refusal("report.py", "table", write(tmp_path / "x.csv", [full._replace(**{field: 8})]))
+    assert "more weights are not zero than there are" in err
+
+
+def test_classes_must_be_those_of_the_data_set(tmp_path):
+    one = make_run("base", 1.0, 0.8, 0, 90.0, dataset="MNIST", classes="1 2 3")
+    assert "three for each of MNIST's" in refusal("report.py", "table", write(tmp_path / "x.csv", [one]))
+
+
+@pytest.mark.parametrize("command", ["table", "runs", *FIGURES])
+def test_every_command_refuses_a_csv_of_no_runs(tmp_path, command):
     (tmp_path / "x.csv").write_text(ODD["header only"])
     (tmp_path / "out.svg").write_text("precious")
-    assert "no cells" in refusal("report.py", what, tmp_path / "x.csv", "--out", tmp_path / "out.svg")
+    assert "no runs" in refusal("report.py", command, tmp_path / "x.csv", "--out", tmp_path / "out.svg")
     assert (tmp_path / "out.svg").read_text() == "precious"
 
 
+def plain(latex):
+    """What LaTeX sets, as text."""
+    return re.sub(r"\$(.)\$", r"\1", latex.replace(r"$\pm$", "±").replace("\\%", "%"))
+
+
 def test_formats_have_the_same_fields(tmp_path):
+    """Text and markdown by block, LaTeX as one tabular whose notes stand below it, as text."""
     path = write(tmp_path / "x.csv", several(6))
     text, markdown, latex = (run("report.py", "table", path, "--format", f) for f in ("text", "markdown", "latex"))
-    marked = [line.strip("| ").split("|") for line in markdown.splitlines() if line[:1] == "|" and line[:3] != "| -"]
-    fields = [[field.strip() for field in line] for line in marked]
-    assert lines_of(text) + lines_of(text, 1) == fields
-    rules = [line for line in markdown.splitlines() if line[:3] == "| -"]
-    assert all(re.fullmatch(r"\|( -+: \|)+", rule) for rule in rules) and len(rules) == 2
-    plain = re.sub(r"\$(.)\$", r"\1", latex.replace(r"$\pm$", "±").replace("\\%", "%"))
-    bodies = re.findall(r"\\toprule\n(.*?)\\bottomrule", plain, re.S)
-    bodies = [body.replace(r" \\", "").replace("\\midrule\n", "").splitlines() for body in bodies]
-    parts = [[row.split(" & ") for row in body] for body in bodies]
-    joined = []
-    for part in parts:  # those of one table repeat the columns that say what a row is
-        if joined and joined[-1][0][0] == part[0][0]:
-            keys = sum(a == b for a, b in zip(joined[-1][0], part[0]))
-            joined[-1] = [one + more[keys:] for one, more in zip(joined[-1], part)]
-        else:
-            joined.append(part)
-    assert joined[0] + joined[1] == fields and len(parts) > 2
-    assert "Test accuracy in \\%" in latex and all(len(line) <= 120 for line in text.split("\n\n")[2].splitlines())
+    assert blocks_of(text) == markdown_blocks(markdown)
+    assert len(blocks_of(text)) > 2
+
+    assert latex.count(r"\begin{tabular}") == 1
+    tabular, below = plain(latex).split(r"\end{tabular}")
+    body = re.search(r"\\toprule\n(.*?)\\bottomrule", tabular, re.S)[1]
+    lines = [row.removesuffix(r" \\").split(" & ") for row in body.splitlines() if row != r"\midrule"]
+    assert joined([lines]) == joined(blocks_of(text))
+    assert "%" not in {line[:1] for line in below.splitlines()}  # comments would not be set
+    notes = text.split("\n\n")[-1].splitlines()
+    assert len(notes) > 5
+    for note in notes:
+        assert f"\n{note}\\\\\n" in below
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex: compiles the LaTeX table")
 def test_latex_compiles(tmp_path):
-    tabular = run("report.py", "table", write(tmp_path / "x.csv", several(6)), "--format", "latex")
-    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + tabular + r"\end{document}"
+    table = run("report.py", "table", write(tmp_path / "x.csv", several(6)), "--format", "latex")
+    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + table + r"\end{document}"
     (tmp_path / "t.tex").write_text(document)
-    out = run("pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex", cwd=tmp_path)
-    assert "Overfull" not in out
+    run("pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex", cwd=tmp_path)
 
 
-def test_cells_of_checkpoints_and_of_their_csv_are_the_same(chain, tmp_path):
-    run("report.py", "cells", chain / "hold.pt", "--out", tmp_path / "cells.csv")
-    assert run("report.py", "table", chain / "hold.pt") == run("report.py", "table", tmp_path / "cells.csv")
-    (cell,) = report.read_csv(str(tmp_path / "cells.csv"))
+def test_runs_of_checkpoints_and_of_their_csv_are_the_same(chain, tmp_path):
+    run("report.py", "runs", chain / "hold.pt", "--out", tmp_path / "runs.csv")
+    assert run("report.py", "table", chain / "hold.pt") == run("report.py", "table", tmp_path / "runs.csv")
+    (one,) = report.read_csv(str(tmp_path / "runs.csv"))
     checkpoint = torch.load(chain / "hold.pt", weights_only=True)
-    assert cell.place == ("paper", "", "low", 0.1, 0.8) and cell.seed == 0
-    assert cell.accuracies == pytest.approx(checkpoint["accuracy"])
+    assert one.cell == ("paper", "magnitude", "low", 0.1, 0.8)
+    assert one.seed == 0
+    assert one.accuracies == pytest.approx(checkpoint["accuracy"])
     weights = [value for value in checkpoint["model"].values() if value.ndim > 1]
-    assert cell.parameters == 203_530
-    assert cell.parameters - cell.nonzero == sum(int((weight == 0).sum()) for weight in weights)
+    assert one.parameters == 203_530
+    assert one.parameters - one.nonzero == sum(int((weight == 0).sum()) for weight in weights)
     histories = [torch.load(chain / f"{name}.pt", weights_only=True) for name in ("dense", "pruned", "hold")]
-    np.testing.assert_allclose(cell.by_class, [history["class_accuracy"] for history in histories], rtol=1e-5)
-    run("report.py", "cells", chain / "hold.pt", chain / "release.pt", "--out", tmp_path / "two.csv")
-    assert [cell.protocol for cell in report.read_csv(str(tmp_path / "two.csv"))] == ["paper", "regrown"]
-
-
-def test_costs_have_a_line_per_network(tmp_path):
-    lines = lines_of(run("report.py", "costs", write(tmp_path / "x.csv", several(3))))
-    assert [line[0] for line in lines[1:]] == ["base"] * 2 + ["low"] * 4 + ["high"] * 4 + ["random"] * 4 + ["none"] * 2
-
-
-def test_costs_tell_how_the_hard_classes_of_the_baseline_fare(tmp_path):
-    """Base is worst in classes 3 and 8, seeds 0 and 1 together; low is worst elsewhere."""
-    base = [[90, 80, 90, 10, 90, 90, 90, 90, 45, 90], [90, 90, 90, 60, 90, 90, 90, 90, 50, 90]]
-    low = [[1, 2, 3, 50, 5, 6, 7, 8, 70, 10]]
-    cells = []
-    for order, seed, classes in [("base", 0, base[0]), ("base", 1, base[1]), ("low", 0, low[0])]:
-        three = " ".join(str(x) for x in [*classes, *(x / 2 for x in classes), *(x + 4 for x in classes)])
-        cell = make_cell(order, 1.0 if order == "base" else 0.1, 0.8, seed, 90.0)
-        cells.append(cell._replace(dataset="MNIST", classes=three))
-    titles, *lines = lines_of(run("report.py", "costs", write(tmp_path / "x.csv", cells)))
-    first = titles.index("hard before")
-    assert [line[first : first + 3] for line in lines] == [["41.2", "20.6", "45.2"], ["60.0", "30.0", "64.0"]]
-    short = cells[0]._replace(classes="1 2 3")
-    assert "three for each of MNIST's" in refusal("report.py", "table", write(tmp_path / "y.csv", [short]))
+    np.testing.assert_allclose(one.by_class, [history["class_accuracy"] for history in histories], rtol=1e-5)
+    run("report.py", "runs", chain / "hold.pt", chain / "release.pt", "--out", tmp_path / "two.csv")
+    assert [one.protocol for one in report.read_csv(str(tmp_path / "two.csv"))] == ["paper", "regrown"]
 
 
 def test_a_full_or_a_narrow_terminal(tmp_path):
@@ -704,171 +914,72 @@ def test_a_full_or_a_narrow_terminal(tmp_path):
 
 def drawing(path):
     """The ids of the groups in an SVG, and its texts."""
-    elements = list(ElementTree.parse(path).iter())
-    ids = [element.get("id") for element in elements if element.get("id")]
-    return ids, ["".join(element.itertext()).strip() for element in elements if element.tag.endswith("}text")]
+    ids = []
+    texts = []
+    for element in ElementTree.parse(path).iter():
+        if element.get("id"):
+            ids.append(element.get("id"))
+        if element.tag.endswith("}text"):
+            texts.append("".join(element.itertext()).strip())
+    return ids, texts
+
+
+def with_prefix(ids, prefix):
+    return [name for name in ids if name.startswith(prefix)]
 
 
 def test_figure1_has_a_line_per_order_and_panel(tmp_path):
-    path, cells = tmp_path / "f.svg", several(3)
-    run("report.py", "figure1", write(tmp_path / "x.csv", cells), "--out", path)
+    path = tmp_path / "f.svg"
+    runs = several(3)
+    run("report.py", "figure1", write(tmp_path / "x.csv", runs), "--out", path)
     ids, texts = drawing(path)
-    assert len([i for i in ids if i.startswith("line-")]) == 5 * 4  # base, low, high, random, none; four panels
+    assert len(with_prefix(ids, "line-")) == 5 * 4  # base, low, high, random, untrained; four panels
     for label in ("test accuracy (%)", "epoch of fine-tuning", "10 % of the data, 40 % pruned", "base", "random"):
         assert label in texts
-    assert {"resnet18 on CIFAR100, protocol released, seeds 0 1 2", "mean and range of the seeds"} <= set(texts)
-    assert not any("dashed" in text for text in texts) and "stroke-dasharray" not in path.read_text()
+    assert {"resnet18 on CIFAR100, protocol released, 3 seeds", "mean and range of the seeds"} <= set(texts)
+    assert not any("dashed" in text for text in texts)
+    assert "stroke-dasharray" not in path.read_text()
+
     before = path.read_bytes()
     run("report.py", "figure1", tmp_path / "x.csv", "--out", path)
     assert path.read_bytes() == before
-    run("report.py", "figure1", write(tmp_path / "x.csv", cells[1:]), "--out", path)
-    assert "dashed: of fewer seeds" in drawing(path)[1] and "stroke-dasharray" in path.read_text()
+
+    run("report.py", "figure1", write(tmp_path / "x.csv", runs[1:]), "--out", path)
+    assert "dashed: of fewer seeds" in drawing(path)[1]
+    assert "stroke-dasharray" in path.read_text()
 
 
-def test_none_does_not_stretch_figure1(tmp_path):
-    """The ticks are those of the figure without none, whose curve is far below."""
-    cells = [cell for cell in several(2) if cell.order != "none"]
-    far = [make_cell("none", 0.0, p, s, 15) for p in (0.4, 0.8) for s in (0, 1)]
+def test_untrained_does_not_stretch_figure1(tmp_path):
+    """The ticks are those of the figure without untrained networks, whose curve is far below."""
+    runs = [run for run in several(2) if run.order != "untrained"]
+    far = [make_run("untrained", 0.0, p, seed, 15) for p in (0.4, 0.8) for seed in (0, 1)]
     ticks = []
-    for part in (cells, cells + far):
-        run("report.py", "figure1", write(tmp_path / "x.csv", part), "--out", tmp_path / "f.svg")
-        ticks.append([text for text in drawing(tmp_path / "f.svg")[1] if re.fullmatch(r"[\d.]+", text)])
-    assert ticks[0] == ticks[1] and "the axis is not stretched for none" in drawing(tmp_path / "f.svg")[1]
+    for shown in (runs, runs + far):
+        run("report.py", "figure1", write(tmp_path / "x.csv", shown), "--out", tmp_path / "f.svg")
+        _, texts = drawing(tmp_path / "f.svg")
+        ticks.append([text for text in texts if re.fullmatch(r"[\d.]+", text)])
+    assert ticks[0] == ticks[1]
+    assert "the axis is not stretched for untrained" in texts
 
 
 def test_figure2_has_bars_before_and_after(tmp_path):
     path = tmp_path / "f.svg"
-    run("report.py", "figure2", write(tmp_path / "x.csv", several(3, orders=("low", "high", "none"))), "--out", path)
+    runs = several(3, orders=("low", "high", "untrained"))
+    run("report.py", "figure2", write(tmp_path / "x.csv", runs), "--out", path)
     ids, texts = drawing(path)
-    bars = [i for i in ids if i.startswith("bar-before-")]
-    assert len(bars) == len([i for i in ids if i.startswith("bar-after")]) == 12  # three orders, four places
+    assert len(with_prefix(ids, "bar-before-")) == 12  # three orders, four cells
+    assert len(with_prefix(ids, "bar-after-")) == 12
     assert {"20 % of the data", "test accuracy (%)", "pruned weights (%)", "base", "low", "high"} <= set(texts)
-    assert "error bars: one standard deviation over 3 seeds" in texts and "none" not in texts
+    assert "error bars: one standard deviation over 3 seeds" in texts
+    assert "untrained" not in texts
 
 
-def test_tradeoff_has_a_point_per_order_where_its_cost_and_accuracy_are(tmp_path):
-    """Distances in the drawing are to each other as those of the means; low and high cost the same, and stand apart."""
-    trained = {"base": 1_200_000, "low": 1_260_000, "high": 1_260_000, "random": 660_000}
-    cells = [cell._replace(trained=trained[cell.order]) for cell in several(3, orders=("low", "high", "random"))]
-    run("report.py", "tradeoff", write(tmp_path / "x.csv", cells), "--out", tmp_path / "f.svg")
-    ids, texts = drawing(tmp_path / "f.svg")
-    assert len([i for i in ids if i.startswith("point-")]) == 4 * 4
-    assert {"samples trained on (millions)", "error bars: one standard deviation over 3 seeds"} <= set(texts)
-    at = {}
-    for group in ElementTree.parse(tmp_path / "f.svg").iter():
-        if group.get("id", "").endswith("-0.1-0.8") and group.get("id").startswith("point-"):
-            (use,) = (element for element in group.iter() if element.tag.endswith("}use"))
-            at[group.get("id").split("-")[1]] = float(use.get("x")), float(use.get("y"))
-    here = [cell for cell in cells if cell.prune_ratio == 0.8 and cell.data_ratio != 0.2]
-    mean = {order: np.mean([cell.end() for cell in here if cell.order == order]) for order in at}
-    (x, y), (x_low, y_low), (x_random, y_random) = at["base"], at["low"], at["random"]
-    x_high = at["high"][0]
-    assert ((x_low + x_high) / 2 - x) / (x - x_random) == pytest.approx(60 / 540, rel=1e-3) and x_high > x_low + 2
-    scale = (y_random - y) / (mean["random"] - mean["base"])
-    assert (y_low - y) / (mean["low"] - mean["base"]) == pytest.approx(scale, rel=1e-3)
-    ends = re.search(rf'd="M {x_low:g}\d* ([\d.]+) *\n? *L {x_low:g}\d* ([\d.]+)', (tmp_path / "f.svg").read_text())
-    low = [cell.end() for cell in here if cell.order == "low"]
-    assert float(ends[1]) - float(ends[2]) == pytest.approx(-2 * scale * np.std(low, ddof=1), rel=1e-3)
-
-
-@pytest.mark.parametrize("what", report.FIGURES)
+@pytest.mark.parametrize("what", FIGURES)
 def test_a_figure_of_one_file(chain, tmp_path, what):
     run("report.py", what, chain / "hold.pt", "--out", tmp_path / "f.svg")
     ids, texts = drawing(tmp_path / "f.svg")
-    assert any(i.startswith(("line-low", "bar-after-low", "point-low")) for i in ids)
-    assert "low" in texts and "base" not in texts
+    assert with_prefix(ids, "line-low") + with_prefix(ids, "bar-after-low")
+    assert "low" in texts
+    assert "base" not in texts
     err = refusal("report.py", what, chain / "hold.pt", chain / "release.pt", "--out", tmp_path / "f.svg")
-    assert "paper, regrown" in err
-
-
-# ---------------------------------------------------------------------------------------------------------- audit
-
-AUDIT = (sys.executable, ROOT / "tests" / "audit.py")
-
-
-def test_scores_are_held_against_chance(chain, tmp_path):
-    for name in ("forget.npy", "correct.npy"):
-        shutil.copy(chain / name, tmp_path / name)
-    out = run(*AUDIT, "scores", chain / "forget.npy", tmp_path / "forget.npy", "--data", DIGITS)
-    scores, correct = np.load(chain / "forget.npy"), np.load(chain / "correct.npy")
-    labels = torch.load(DIGITS / "MNIST.pt", weights_only=True)["train_labels"].numpy()
-    differ = 1 - sum((np.mean(labels == c)) ** 2 for c in range(10))
-    for k in range(3):
-        chance = scipy.stats.binom.pmf(k, 2, differ)  # three epochs
-        assert f"score {k}: {100 * (scores == k).mean():6.2f} %  binomial {100 * chance:6.2f} %" in out
-    assert f"never learned: {(~correct.any(0)).sum()} samples" in out
-    assert "correlation 1.000" in out
-
-
-def rewrite(path, arrays, tail):
-    with open(path, "wb") as file:
-        for array in arrays:
-            np.save(file, array)
-        file.write(tail)
-
-
-def test_scores_refuse_labels_that_are_others(chain, tmp_path):
-    with open(chain / "forget.npy", "rb") as file:
-        scores, labels, tail = np.load(file), np.load(file), file.read()
-    path = tmp_path / "forget.npy"
-    for other, words in ((labels[:-1], "one class per sample"), (np.roll(labels, 1), "sample by sample")):
-        rewrite(path, (scores, other), tail)
-        assert words in refusal(*AUDIT, "scores", path, "--data", DIGITS)
-
-
-@pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
-def test_figure_of_scores(chain, tmp_path, kind):
-    path = tmp_path / f"f.{kind}"
-    run(*AUDIT, "scores", chain / "forget.npy", "--data", DIGITS, "--out", path)
-    if kind == "svg":
-        _, texts = drawing(path)
-        assert {"samples (%)", "forgetting score (events)", "never learned"} <= set(texts)
-    assert path.read_bytes()[:4] == {"svg": b"<?xm", "png": b"\x89PNG", "pdf": b"%PDF"}[kind]
-
-
-def test_verify_finds_what_was_changed(chain, tmp_path):
-    names = {"forget.npy": "a.npy", "low.npy": "b.npy", "correct.npy": "correct.npy"}  # names tell nothing
-    names |= {name: name for name in ("full.pt", "dense.pt", "pruned.pt", "hold.pt", "release.pt")}
-    for name, new in names.items():
-        shutil.copy(chain / name, tmp_path / new)
-    files = [name for name in names.values() if name != "correct.npy"]
-    command = (*AUDIT, "verify", *files, "--data", DIGITS)
-    assert run(*command, cwd=tmp_path).count("OK ") == 7
-    (tmp_path / "flipped").mkdir()
-    shutil.copy(tmp_path / "correct.npy", tmp_path / "flipped")
-    flips = (tmp_path / "a.npy").read_bytes().replace(b'"forgotten"', b'"flipped"')
-    (tmp_path / "flipped" / "a.npy").write_bytes(flips)
-    out = run(*AUDIT, "verify", "flipped/a.npy", "--data", DIGITS, cwd=tmp_path)
-    assert out.startswith("SKIPPED  flipped/a.npy: ")
-
-    with open(tmp_path / "a.npy", "rb") as file:
-        scores, labels, tail = np.load(file), np.load(file), file.read()
-    scores[0] = 1 - scores[0]
-    rewrite(tmp_path / "a.npy", (scores, labels), tail)
-    held = torch.load(tmp_path / "hold.pt", weights_only=True)
-    held["model"]["1.weight"][held["model"]["1.weight"] == 0] = 1e-3
-    torch.save(held, tmp_path / "hold.pt")
-    dense = torch.load(tmp_path / "dense.pt", weights_only=True)
-    dense["accuracy"][-1] += 1
-    torch.save(dense, tmp_path / "dense.pt")
-    with open(tmp_path / "b.npy", "rb") as file:
-        subset, tail = np.load(file), file.read()
-    subset[0] = np.setdiff1d(np.arange(subset[1]), subset)[0]
-    rewrite(tmp_path / "b.npy", (subset,), tail)
-    process = start(*command, cwd=tmp_path)
-    out, err = process.communicate()
-    wrong = {line.split()[1].rstrip(":") for line in out.splitlines() if line.startswith("WRONG")}
-    assert wrong == {"a.npy", "b.npy", "dense.pt", "hold.pt"} and process.returncode == 1
-    assert err == "audit.py: error: 4 of 7 files are not what they claim\n"
-    (tmp_path / "none.pt").write_text("x")
-    process = start(*AUDIT, "verify", "none.pt", "full.pt", "--data", DIGITS, cwd=tmp_path)
-    out, err = process.communicate()
-    assert re.search(r"^WRONG +none.pt: .*zip", out, re.M) and "OK       full.pt" in out and err.count("\n") == 1
-
-
-def test_verify_takes_steps_done_twice(chain, tmp_path):
-    usual = ("--data", DIGITS, "--threads", 1, "--device", "cpu")
-    run("prune.py", "--in", chain / "hold.pt", "--ratio", 0.9, *usual, "--out", tmp_path / "p.pt")
-    run("finetune.py", "--in", tmp_path / "p.pt", "--epochs", 1, *usual, "--out", tmp_path / "f.pt")
-    out = run(*AUDIT, "verify", tmp_path / "p.pt", tmp_path / "f.pt", "--data", DIGITS)
-    assert out.count("OK ") == 2
+    assert "paper magnitude, regrown magnitude" in err

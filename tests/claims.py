@@ -1,0 +1,746 @@
+"""What the paper claims, in one list, and one rule that says of any runs whether it holds.
+
+    python tests/study.py claims runs/*/CIFAR100/resnet18/seed*/*/p*/finetuned.pt
+    python tests/study.py claims tests/results/*.csv --format markdown
+
+A claim has primary contrasts, which the rule judges under both protocols, and secondary evidence, which has intervals
+and no verdict. The rule, with the margin of the data set:
+
+    the claim              the interval is within the margin    p <= 0.05, and the seeds agree    else
+    a difference, + or -   no effect                            holds, or opposite, by its sign   open
+    no difference, =       holds                                fails                             open
+"""
+
+import functools
+import itertools
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from report import (
+    PUBLISHED,
+    Estimate,
+    Experiment,
+    Noise,
+    Run,
+    as_latex,
+    as_text,
+    experiments_of,
+    holm,
+    load_runs,
+    numbers,
+    paired_half_width,
+    pooled_noise,
+    published_curves,
+    published_rows,
+    serves,
+)
+from train import DATASETS, fail
+
+# ------------------------------------------------------------------------------------------- what the paper claims
+
+MARGIN = {"MNIST": 0.2, "CIFAR10": 1.0, "CIFAR100": 1.0}  # points; an interval inside of it is called equivalence
+CIFAR100 = ("resnet18", "CIFAR100")
+CIFAR10 = ("resnet18", "CIFAR10")
+RESNET50 = ("resnet50", "CIFAR10")
+LENET = ("lenet", "MNIST")
+FCNET = ("fcnet", "MNIST")
+NAMES = {
+    CIFAR100: "ResNet18, CIFAR-100",
+    CIFAR10: "ResNet18, CIFAR-10",
+    RESNET50: "ResNet50, CIFAR-10",
+    LENET: "LeNet, MNIST",
+    FCNET: "FCNet, MNIST",
+}
+PROTOCOLS = ("paper", "released")
+FEWEST_SEEDS = 3  # with fewer, a claim is open
+SEEDS_FOR_A_TEST = 6  # from so many on, the seeds agree by a test of their own, with fewer by their signs
+
+
+class Measure(NamedTuple):
+    """What of a run a contrast compares."""
+
+    words: str
+    of: Callable  # (Run, Experiment) -> float, or None where it is not known
+    last_epochs: int | None = None  # that the pooled noise is of; None: the noise is that of the seeds alone
+    has_margin: bool = False
+
+
+def share_kept(run, _):
+    """The share of its accuracy that a network keeps when it is pruned, %."""
+    return 100 * run.pruned / run.dense
+
+
+def hard_classes(experiment):
+    """The fifth of the classes that the baseline is worst in before pruning: int64 [C / 5]; [] if it is not known."""
+    accuracies = []
+    for cell, runs in experiment.runs.items():
+        if cell[0] == "base":
+            accuracies += [run.by_class[0] for run in runs.values() if run.classes]
+    if not accuracies:
+        return np.array([], dtype=np.int64)
+    worst_first = np.argsort(np.mean(accuracies, 0), kind="stable")
+    return worst_first[: len(worst_first) // 5]
+
+
+def in_hard_classes(run, experiment):
+    """Accuracy right after pruning in the classes that the baseline is worst in, %; None if it is not known."""
+    hard = hard_classes(experiment)
+    if not run.classes or not len(hard):
+        return None
+    return run.by_class[1, hard].mean()
+
+
+def epochs_to_baseline(run, experiment):
+    """Epochs of fine-tuning until a network tests as well as the baseline at its end; one more than all if never."""
+    baseline = experiment.at("base", run.data_ratio, run.prune_ratio).get(run.seed)
+    if baseline is None:
+        return None
+    for epoch, accuracy in enumerate(run.accuracies[1:], 1):
+        if accuracy >= baseline.end():
+            return epoch
+    return len(run.accuracies)
+
+
+AT_THE_END = Measure("after fine-tuning", lambda run, _: run.end(), last_epochs=1, has_margin=True)
+LAST_THREE = Measure("last three epochs", lambda run, _: run.end(3), last_epochs=3, has_margin=True)
+BEFORE_PRUNING = Measure("before pruning", lambda run, _: run.dense, has_margin=True)
+RIGHT_AFTER = Measure("right after pruning", lambda run, _: run.pruned, has_margin=True)
+KEPT = Measure("% of its accuracy kept", share_kept)
+HARD = Measure("hard classes after pruning", in_hard_classes)
+EPOCHS = Measure("epochs to base's end", epochs_to_baseline)
+
+
+class Contrast(NamedTuple):
+    """The mean over some runs of a seed less the mean over others: one number a seed."""
+
+    network: tuple  # model, data set
+    words: str
+    plus: tuple  # (order, (data ratio, prune ratio)) of each run
+    minus: tuple
+    cells: int  # that the contrast is the mean of
+    direction: str = ""  # claimed: + up, - down, = no difference; "" of secondary evidence
+    measure: Measure = AT_THE_END
+    every: bool = False  # whether the claim is of every pair of runs, not of their mean
+
+
+class Claim(NamedTuple):
+    """What the paper says, and what decides it."""
+
+    number: int
+    words: str
+    section: str
+    contrasts: tuple = ()  # primary: each has a verdict
+    evidence: tuple = ()  # secondary: intervals, no verdict
+    counted: Callable | None = None  # of a Table -> (count in words, verdict), where no test is needed
+    follows: int | None = None  # from the verdicts of another claim
+    remark: str = ""  # where there is nothing to decide
+
+
+def cells_of(data_ratios, prune_ratios):
+    return tuple(itertools.product(data_ratios, prune_ratios))
+
+
+PRUNED = (0.4, 0.6, 0.8)  # Table 1's prune ratios
+CELL = cells_of([0.1], [0.8])
+TABLE1 = cells_of([0.1, 0.2, 0.3], PRUNED)
+AT_60 = cells_of([0.1, 0.2, 0.3], [0.6])
+AT_40 = cells_of([0.1, 0.2, 0.3], [0.4])
+CELLS_IN_WORDS = {
+    CELL: "",
+    TABLE1: "nine cells",
+    AT_60: "60 % pruned",
+    AT_40: "40 % pruned",
+}
+END_IN_WORDS = {AT_THE_END.words: ""}
+
+
+def less(network, order, reference, cells=CELL, direction="", measure=AT_THE_END):
+    """order less reference, mean over cells."""
+    where = CELLS_IN_WORDS.get(cells, ratios_in_words(cells))
+    what = END_IN_WORDS.get(measure.words, measure.words)
+    words = ", ".join(filter(None, [f"{order} less {reference}", where, what]))
+    plus = tuple((order, cell) for cell in cells)
+    minus = tuple((reference, cell) for cell in cells)
+    return Contrast(network, words, plus, minus, len(cells), direction, measure)
+
+
+def both(network, cells=CELL, direction="", measure=AT_THE_END):
+    """low and high less base."""
+    return tuple(less(network, order, "base", cells, direction, measure) for order in ("low", "high"))
+
+
+def ratios_in_words(cells):
+    """The ratios that all cells share, in words."""
+    data_ratios = {data_ratio for data_ratio, _ in cells}
+    prune_ratios = {prune_ratio for _, prune_ratio in cells}
+    words = []
+    if len(data_ratios) == 1:
+        words.append(f"{100 * data_ratios.pop():g} % of the data")
+    if prune_ratios == {0}:
+        words.append("unpruned")
+    elif len(prune_ratios) == 1:
+        words.append(f"{100 * prune_ratios.pop():g} % pruned")
+    return ", ".join(words)
+
+
+def pruned_less_unpruned(network, order, direction=""):
+    """The same network pruned and fine-tuned, less itself fine-tuned unpruned."""
+    words = f"{order}, 80 % pruned less unpruned"
+    return Contrast(network, words, ((order, (0.1, 0.8)),), ((order, (0.1, 0)),), 1, direction)
+
+
+def gain_by_data(order, smaller, larger, direction="", measure=AT_THE_END):
+    """The gain of one data ratio less that of a larger one; our baseline is the same network in both."""
+    few = less(CIFAR100, order, "base", cells_of([smaller], PRUNED))
+    many = less(CIFAR100, order, "base", cells_of([larger], PRUNED))
+    words = f"gain of {order} with {100 * smaller:g} % less with {100 * larger:g} % of the data"
+    what = END_IN_WORDS.get(measure.words, measure.words)
+    words = ", ".join(filter(None, [words, what]))
+    plus = few.plus + many.minus
+    minus = few.minus + many.plus
+    return Contrast(CIFAR100, words, plus, minus, len(PRUNED), direction, measure)
+
+
+def samples_trained_on(table):
+    """Samples times epochs of a low network and of the baseline; training is cheaper if there are fewer."""
+    low = mean_of(table, "low", lambda run: run.trained)
+    base = mean_of(table, "base", lambda run: run.trained)
+    if low is None or base is None:
+        return None
+    return f"{low / 1e6:.2f} M samples, base {base / 1e6:.2f} M", "holds" if low < base else "fails"
+
+
+def weights_left(table):
+    """The share of live weights that are not zero at the end; the model is smaller if most pruned ones stay zero."""
+    left = mean_of(table, "low", lambda run: 100 * run.live_nonzero / run.live)
+    if left is None:
+        return None
+    return f"{left:.1f} % of low's live weights not zero", "holds" if left < 60 else "fails"
+
+
+def single_weights(table):
+    """Pruning methods that remove whole filters are structured; magnitude zeroes single weights."""
+    return "single weights become zero", "fails"
+
+
+def mean_of(table, order, measure):
+    """The mean of a measure over the runs of the cell 10 % of the data, 80 % pruned; None without one."""
+    runs = table.experiment.at(order, *CELL[0]).values()
+    return statistics.fmean(map(measure, runs)) if runs else None
+
+
+EVERY_CELL = Contrast(
+    CIFAR100,
+    "low, high less base, each of nine cells",
+    plus=tuple((order, cell) for order in ("low", "high") for cell in TABLE1),
+    minus=tuple(("base", cell) for order in ("low", "high") for cell in TABLE1),
+    cells=1,
+    direction="+",
+    every=True,
+)
+
+CLAIMS = (
+    Claim(
+        1,
+        "coresets beat pruning alone",
+        "abstract",
+        contrasts=both(CIFAR100, TABLE1, "+"),
+        evidence=(
+            *both(CIFAR100, TABLE1, measure=LAST_THREE),
+            *both(CIFAR100, cells_of([0.1], PRUNED)),
+            *both(CIFAR100, cells_of([0.2], PRUNED)),
+            *both(CIFAR100, cells_of([0.3], PRUNED)),
+            less(CIFAR100, "random", "base", TABLE1),
+        ),
+    ),
+    Claim(
+        2,
+        "coresets and pruning beat data selection alone",
+        "abstract",
+        contrasts=(pruned_less_unpruned(CIFAR100, "low", "+"), pruned_less_unpruned(CIFAR100, "high", "+")),
+        evidence=(
+            pruned_less_unpruned(CIFAR100, "random"),
+            pruned_less_unpruned(CIFAR100, "base"),
+            *both(CIFAR100, cells_of([0.1], [0])),
+            less(CIFAR100, "random", "base", cells_of([0.1], [0])),
+            pruned_less_unpruned(LENET, "low"),
+            pruned_less_unpruned(LENET, "high"),
+            pruned_less_unpruned(LENET, "base"),
+            *both(LENET, cells_of([0.1], [0])),
+        ),
+    ),
+    Claim(3, "pruning is structured", "abstract", counted=single_weights),
+    Claim(4, "training gets cheaper", "abstract, 1, 4.3", counted=samples_trained_on),
+    Claim(5, "the model gets smaller", "1, 4.4", counted=weights_left),
+    Claim(6, "accuracy stays competitive", "1, 4.6", follows=1),
+    Claim(
+        7,
+        "coreset networks survive pruning better",
+        "3",
+        contrasts=(
+            *both(FCNET, CELL, "+", KEPT),
+            *both(LENET, CELL, "+", KEPT),
+            *both(CIFAR100, AT_60, "+", KEPT),
+        ),
+        evidence=(
+            less(FCNET, "random", "base", measure=KEPT),
+            less(FCNET, "matched", "base", measure=KEPT),
+            less(LENET, "matched", "base", measure=KEPT),
+            *both(FCNET, measure=RIGHT_AFTER),
+            less(FCNET, "matched", "base", measure=RIGHT_AFTER),
+            *both(CIFAR100, AT_40, measure=KEPT),
+            less(CIFAR100, "random", "base", AT_60, measure=KEPT),
+            *both(CIFAR10, measure=KEPT),
+        ),
+    ),
+    Claim(
+        8,
+        "forgotten samples teach more",
+        "3.2, 4.2",
+        contrasts=(
+            less(CIFAR100, "high", "random", TABLE1, "+"),
+            less(CIFAR10, "high", "random", CELL, "+"),
+            less(LENET, "high", "random", CELL, "+"),
+            less(FCNET, "high", "random", CELL, "+"),
+            less(CIFAR100, "high", "random", CELL, "+", BEFORE_PRUNING),
+            less(CIFAR10, "high", "random", CELL, "+", BEFORE_PRUNING),
+            less(LENET, "high", "random", CELL, "+", BEFORE_PRUNING),
+            less(FCNET, "high", "random", CELL, "+", BEFORE_PRUNING),
+        ),
+        evidence=(
+            less(CIFAR100, "high", "random", cells_of([0.1], PRUNED)),
+            less(CIFAR100, "high", "random", cells_of([0.2], PRUNED)),
+            less(CIFAR100, "high", "random", cells_of([0.3], PRUNED)),
+            less(CIFAR100, "low", "random", TABLE1),
+            less(CIFAR100, "high", "random", cells_of([0.2], [0.8]), measure=BEFORE_PRUNING),
+            less(CIFAR100, "high", "random", cells_of([0.3], [0.8]), measure=BEFORE_PRUNING),
+        ),
+    ),
+    Claim(
+        9,
+        "high protects hard samples when pruned",
+        "3.2",
+        contrasts=(less(FCNET, "high", "random", CELL, "+", HARD), less(LENET, "high", "random", CELL, "+", HARD)),
+        evidence=(
+            less(FCNET, "high", "base", measure=HARD),
+            less(FCNET, "matched", "base", measure=HARD),
+            less(FCNET, "high", "matched", measure=HARD),
+        ),
+    ),
+    Claim(10, "fine-tuning converges faster", "4.3", contrasts=both(CIFAR100, TABLE1, "-", EPOCHS)),
+    Claim(11, "CIFAR-100 is better across the board", "5.1", contrasts=(EVERY_CELL,)),
+    Claim(
+        12,
+        "coreset networks are worse before pruning (Figure 2)",
+        "5.1",
+        contrasts=both(CIFAR100, CELL, "-", BEFORE_PRUNING),
+        evidence=(
+            *both(CIFAR10, measure=BEFORE_PRUNING),
+            *both(LENET, measure=BEFORE_PRUNING),
+            *both(FCNET, measure=BEFORE_PRUNING),
+        ),
+    ),
+    Claim(
+        13,
+        "low and high are alike",
+        "5.1",
+        contrasts=(less(CIFAR100, "low", "high", TABLE1, "="),),
+        evidence=(
+            less(CIFAR100, "low", "high", TABLE1, measure=LAST_THREE),
+            less(CIFAR10, "low", "high"),
+            less(CIFAR10, "low", "high", measure=LAST_THREE),
+            less(LENET, "low", "high"),
+            less(FCNET, "low", "high"),
+        ),
+    ),
+    Claim(
+        14,
+        "the gain is larger with less data (Table 1)",
+        "5.1",
+        contrasts=(gain_by_data("low", 0.1, 0.3, "+"), gain_by_data("high", 0.1, 0.3, "+")),
+        evidence=(
+            gain_by_data("low", 0.1, 0.3, measure=LAST_THREE),
+            gain_by_data("high", 0.1, 0.3, measure=LAST_THREE),
+            gain_by_data("low", 0.1, 0.2),
+            gain_by_data("high", 0.1, 0.2),
+        ),
+    ),
+    Claim(
+        15,
+        "coreset networks are more flexible when fine-tuned",
+        "5.1, 7",
+        remark="no test: they gain more because they start lower",
+    ),
+    Claim(
+        16,
+        "ResNet18 on CIFAR-10: no difference",
+        "5.1",
+        contrasts=both(CIFAR10, CELL, "="),
+        evidence=(
+            *both(CIFAR10, measure=LAST_THREE),
+            less(CIFAR10, "random", "base"),
+            *both(CIFAR10, cells_of([0.3], [0.6])),
+        ),
+    ),
+    Claim(17, "ResNet50 struggles to keep up", "5.1", contrasts=both(RESNET50, CELL, "-")),
+    Claim(
+        18,
+        "LeNet is like ResNet18 on CIFAR-10, FCNet like ResNet50",
+        "5.1",
+        contrasts=(*both(LENET, CELL, "="), *both(FCNET, CELL, "-")),
+        evidence=(less(LENET, "random", "base"), less(FCNET, "random", "base")),
+    ),
+    Claim(19, "tests, controls and re-initialised masks are wanted", "7", remark="done in part"),
+)
+
+
+# ------------------------------------------------------------------------------------------------- the contrasts
+
+
+class Table(NamedTuple):
+    """The runs of one network, protocol and file, pruned by magnitude; or those of the checkpoints of a report."""
+
+    source: str  # the csv, or "" of checkpoints
+    network: tuple
+    protocol: str
+    experiment: Experiment
+    noises: dict  # {last epochs: PooledNoise}
+
+
+def tables_of(paths):
+    """The Tables of csv files, each by itself, and of checkpoints, together; of the text and as released."""
+    files = [[path] for path in paths if path.endswith(".csv")]
+    checkpoints = [path for path in paths if not path.endswith(".csv")]
+    tables = []
+    for group in [*files, checkpoints]:
+        if not group:
+            continue
+        runs = load_runs(group)
+        for protocol in PROTOCOLS:
+            table = table_of(runs, protocol, group[0] if group in files else "")
+            if table:
+                tables.append(table)
+    return tables
+
+
+def table_of(runs, protocol, source=""):
+    """The Table of those runs that serve a protocol; None if there is none."""
+    served = [run for run in runs if run.method == "magnitude" and serves(run, protocol)]
+    noises = {epochs: pooled_noise(served, epochs) for epochs in (1, 3)}
+    for experiment in experiments_of(served):
+        if experiment.protocol == protocol:
+            return Table(source, (served[0].model, served[0].dataset), protocol, experiment, noises)
+    return None
+
+
+class Published:
+    """The authors' runs of a network, one of each cell, as an Experiment has them; their seed is 0."""
+
+    def __init__(self, network):
+        model, dataset = network
+        _, _, train_size, test_size = DATASETS[dataset]
+        settings = "10 epochs,"
+        blank = dict.fromkeys(Run._fields, "") | {"dataset": dataset, "model": model, "method": "magnitude", "seed": 0}
+        blank |= {"data": f"{train_size} + {test_size}", "first_training": settings, "fine_tuning": settings}
+        theirs = Run(**blank)
+        curves = published_curves(theirs)
+        self.runs = {}  # {(order, data ratio, prune ratio): Run}
+        for row in published_rows(PUBLISHED, theirs):
+            for order in ("base", "low", "high"):
+                ratios = float(row["data_ratio"]), float(row["prune_ratio"])
+                tuned = curves.get((order, *ratios)) or [float(row[f"{order}_finetuned"])]
+                self.runs[order, *ratios] = theirs._replace(
+                    order=order,
+                    data_ratio=ratios[0],
+                    prune_ratio=ratios[1],
+                    dense=float(row[order]),
+                    curve=numbers([float(row[f"{order}_pruned"]), *tuned]),
+                )
+
+    def at(self, order, data_ratio, prune_ratio):
+        """{seed: Run} of one cell; the authors trained a baseline anew for every data ratio."""
+        run = self.runs.get((order, data_ratio, prune_ratio))
+        return {0: run} if run else {}
+
+
+def weighted_runs(contrast, experiment, seed):
+    """[(weight, Run)] of a seed, whose weighted sum is the contrast; [] if a run is missing."""
+    weighted = []
+    for sign, terms in ((1, contrast.plus), (-1, contrast.minus)):
+        for order, cell in terms:
+            run = experiment.at(order, *cell).get(seed)
+            if run is None:
+                return []
+            weighted.append((sign / contrast.cells, run))
+    return weighted
+
+
+def weighted_sum(contrast, weighted, experiment):
+    """The contrast of one seed; None without runs, or if the measure of one is not known."""
+    measured = [contrast.measure.of(run, experiment) for _, run in weighted]
+    if not measured or None in measured:
+        return None
+    return sum(weight * value for (weight, _), value in zip(weighted, measured, strict=True))
+
+
+def within_network(weighted):
+    """Whether the runs compared are of one network, at two prune ratios."""
+    return len({run.network for _, run in weighted}) == 1
+
+
+def estimated(contrast, table, seeds=None):
+    """The Estimate of a contrast, with its uncorrected p-value, over the seeds that have all of its runs, or None.
+
+    seeds: to go by these alone.
+    """
+    first_order, first_cell = contrast.plus[0]
+    values = []
+    of_seeds = []
+    for seed in sorted(table.experiment.at(first_order, *first_cell)):
+        weighted = weighted_runs(contrast, table.experiment, seed)
+        value = weighted_sum(contrast, weighted, table.experiment)
+        two_trainings = within_network(weighted) and len({run.dense for _, run in weighted}) > 1
+        if value is None or two_trainings or (seeds and seed not in seeds):
+            continue
+        values.append(value)
+        of_seeds.append(weighted)
+    if not values:
+        return None
+    noise, half_width = noise_and_half_width(contrast, table, values, of_seeds)
+    estimate = Estimate(tuple(values), half_width=half_width)
+    if half_width is None:
+        return estimate
+    return estimate._replace(p=noise.p_value(estimate.mean, half_width))
+
+
+def noise_and_half_width(contrast, table, values, of_seeds):
+    """The Noise of a contrast and half of its 95 % interval, None where too little is known.
+
+    After fine-tuning the noise is the table's, pooled, and the unit is the network; else it is that of the seeds.
+    """
+    if contrast.measure.last_epochs is None:
+        half_width = paired_half_width(values)
+        spread = statistics.stdev(values) if half_width is not None else 0.0
+        return Noise(spread, len(values) - 1), half_width
+    pooled = table.noises[contrast.measure.last_epochs]
+    shares = Counter()
+    runs = Counter()
+    for seed, weighted in enumerate(of_seeds):
+        for weight, run in weighted:
+            shares[seed, run.network] += weight
+            runs[seed, run.network, run.prune_ratio] += weight
+    prune_ratios = {run.prune_ratio for weighted in of_seeds for _, run in weighted}
+    if within_network(of_seeds[0]):
+        noise, weights = pooled.run, runs
+    elif len(prune_ratios) > 1:
+        noise, weights = pooled.network, shares
+    else:
+        noise, weights = pooled.run, shares
+    return noise, noise.half_width(sum(weight**2 for weight in weights.values()) / len(values) ** 2)
+
+
+def weighed(contrast, table):
+    """(Estimate or None, count in words): of a contrast's mean, or, where it is claimed of every pair, of the weakest.
+
+    Whether all pairs differ from 0 on one side is as sure as the least sure one; p is 1 where their signs differ.
+    """
+    if not contrast.every:
+        return estimated(contrast, table), ""
+    pairs = [
+        contrast._replace(plus=(plus,), minus=(minus,))
+        for plus, minus in zip(contrast.plus, contrast.minus, strict=True)
+    ]
+    estimates = [estimated(pair, table) for pair in pairs]
+    if any(estimate is None or estimate.p is None for estimate in estimates):
+        return None, ""
+    above = sum(estimate.mean > 0 for estimate in estimates)
+    weakest = max(estimates, key=lambda estimate: estimate.p)
+    if above not in (0, len(pairs)):
+        weakest = weakest._replace(p=1.0)
+    return weakest, f"{above} of {len(pairs)} above 0, least sure "
+
+
+@functools.cache
+def published_by(network):
+    """The Published of a network."""
+    return Published(network)
+
+
+def published_estimate(contrast):
+    """What the authors' accuracies say of a contrast, a number a cell and no interval; None where they do not."""
+    experiment = published_by(contrast.network)
+    values = []
+    for plus, minus in zip(contrast.plus, contrast.minus, strict=True):
+        pair = contrast._replace(plus=(plus,), minus=(minus,), cells=1)
+        value = weighted_sum(pair, weighted_runs(pair, experiment, seed=0), experiment)
+        if value is None:
+            return None
+        values.append(value * len(contrast.plus) / contrast.cells)
+    return Estimate(tuple(values))
+
+
+# --------------------------------------------------------------------------------------------------- the verdict
+
+
+class Judgement(NamedTuple):
+    """What the runs of one protocol say of a contrast."""
+
+    claim: Claim
+    contrast: Contrast
+    protocol: str
+    estimate: Estimate | None  # of a primary contrast p is Holm-corrected over the list
+    count: str  # in words, where pairs are counted
+    source: str  # the csv
+    verdict: str = ""  # of a primary contrast
+
+    @property
+    def text(self):
+        """The estimate, and how many of its seeds have its sign; - without one."""
+        return self.count + estimate_in_words(self.estimate)
+
+
+def estimate_in_words(estimate):
+    if estimate is None:
+        return "-"
+    if estimate.half_width is None:
+        values = ", ".join(f"{value:+.2f}" for value in estimate.values)
+        return f"{estimate.mean:+.2f} ({values})"
+    return f"{estimate.mean:+.2f} ± {estimate.half_width:.2f} ({of_its_sign(estimate.values)}/{len(estimate.values)})"
+
+
+def judgement_on(claim, contrast, protocol, tables):
+    """The Judgement of a contrast on the table that has most seeds of it, then most cells; still without a verdict."""
+    best = Judgement(claim, contrast, protocol, None, "", "")
+    most = (0, 0)
+    for table in tables:
+        if (table.network, table.protocol) != (contrast.network, protocol):
+            continue
+        estimate, count = weighed(contrast, table)
+        if estimate and (len(estimate.values), len(table.experiment.runs)) > most:
+            most = len(estimate.values), len(table.experiment.runs)
+            best = best._replace(estimate=estimate, count=count, source=table.source)
+    return best
+
+
+def judged(tables):
+    """[Judgement] of every primary contrast of the list under both protocols.
+
+    Holm's correction is over all of them; one that was not run counts as a test that found nothing.
+    """
+    judgements = []
+    for claim in CLAIMS:
+        for contrast, protocol in itertools.product(claim.contrasts, PROTOCOLS):
+            judgements.append(judgement_on(claim, contrast, protocol, tables))
+    tested = [judgement.estimate is not None and judgement.estimate.p is not None for judgement in judgements]
+    p_values = [judgement.estimate.p if test else 1.0 for judgement, test in zip(judgements, tested, strict=True)]
+    decided = []
+    for judgement, test, p in zip(judgements, tested, holm(p_values), strict=True):
+        if test:
+            judgement = judgement._replace(estimate=judgement.estimate._replace(p=p))
+        decided.append(judgement._replace(verdict=verdict_of(judgement.contrast, judgement.estimate)))
+    return decided
+
+
+def verdict_of(contrast, estimate):
+    """What the rule says of a primary contrast: holds, opposite, no effect, fails, open or not run."""
+    if estimate is None:
+        return "not run"
+    if len(estimate.values) < FEWEST_SEEDS or estimate.half_width is None:
+        return "open"
+    if is_within_margin(contrast, estimate):
+        return "holds" if contrast.direction == "=" else "no effect"
+    if estimate.p > 0.05 or not seeds_agree(estimate.values):
+        return "open"
+    if contrast.direction == "=":
+        return "fails"
+    sign = "+" if estimate.mean > 0 else "-"
+    return "holds" if sign == contrast.direction else "opposite"
+
+
+def is_within_margin(contrast, estimate):
+    """Whether the whole interval lies within the margin of the data set; shares and counts have none."""
+    if contrast.every or not contrast.measure.has_margin:
+        return False
+    return abs(estimate.mean) + estimate.half_width < MARGIN[contrast.network[1]]
+
+
+def seeds_agree(values):
+    """Whether the seeds by themselves say so, too: all of a few, or their own t test."""
+    if len(values) < SEEDS_FOR_A_TEST:
+        return of_its_sign(values) == len(values)
+    return abs(statistics.fmean(values)) >= paired_half_width(values)
+
+
+def of_its_sign(values):
+    """How many of the values have the sign of their mean."""
+    mean = statistics.fmean(values)
+    return sum(value * mean > 0 for value in values)
+
+
+CLAIM_NOTES = (
+    "Points of test accuracy where no unit is said; (n/n): so many of the seeds have the sign.",
+    "±: half of the 95 % interval, after fine-tuning of the table's pooled noise, else of the seeds' paired t test.",
+    "holds, opposite: p <= 0.05 and the seeds agree; no effect: the interval is within the margin; else open.",
+    "Of a claimed equality: holds within the margin, fails with p <= 0.05. Margin: 0.2 points on MNIST, 1 on CIFAR.",
+)
+
+
+def claim_rows(judgements):
+    """[{title: text}] of every judgement."""
+    rows = []
+    for judgement in judgements:
+        p = judgement.estimate.p if judgement.estimate else None
+        rows.append(
+            {
+                "Claim": str(judgement.claim.number),
+                "Network": NAMES[judgement.contrast.network],
+                "Compared": judgement.contrast.words,
+                "Claimed": judgement.contrast.direction,
+                "Published": published_in_words(judgement.contrast),
+                "As": judgement.protocol,
+                "Measured": judgement.text,
+                "p": "-" if p is None else p_in_words(p),
+                "Verdict": judgement.verdict,
+            }
+        )
+    return rows
+
+
+def published_in_words(contrast):
+    """What the authors' accuracies say of a contrast: a mean, or how many pairs are above 0; - without them."""
+    published = published_estimate(contrast)
+    if published is None:
+        return "-"
+    if contrast.every:
+        return f"{sum(value > 0 for value in published.values)} of {len(published.values)} above 0"
+    return f"{published.mean:+.2f}"
+
+
+def p_in_words(p):
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def claims(paths, style):
+    """The claims of the paper judged on any runs, those of which they have network and protocol, as text in a style."""
+    tables = tables_of(paths)
+    known = {(table.network, table.protocol) for table in tables}
+    every = judged(tables)
+    judgements = [one for one in every if (one.contrast.network, one.protocol) in known]
+    if not judgements:
+        fail("no claim of the paper is about these networks, by the text or as released")
+    numbers = dict.fromkeys(judgement.claim for judgement in judgements)
+    notes = [f"{claim.number}: {claim.words} ({claim.section})." for claim in numbers]
+    tests = f"p is Holm-corrected over the {len(every)} contrasts of the list; one without runs counts as a test, too."
+    rows = claim_rows(judgements)
+    columns = [(name, *(row[name] for row in rows)) for name in rows[0]]
+    if style == "latex":
+        return as_latex(columns)
+    return "\n".join([as_text(columns, style == "markdown"), *notes, *CLAIM_NOTES, tests, ""])
