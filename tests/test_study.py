@@ -312,7 +312,7 @@ ORDERS = ("base", "low", "high")
 
 @pytest.fixture(scope="module")
 def with_unpruned():
-    """Runs of three orders and four seeds at prune ratios 0, which is data selection alone, 0.4 and 0.8; the accuracies."""
+    """(runs, their accuracies) of three orders and four seeds, pruned by 0.4, by 0.8 and not at all."""
     random = np.random.default_rng(6)
     cells = list(itertools.product((0, 0.4, 0.8), ORDERS, range(4)))
     accuracy = {cell: round(42 + random.standard_normal(), 2) for cell in cells}
