@@ -1089,7 +1089,8 @@ def estimate_texts(estimate, count_seeds):
     if estimate.half_width is not None:
         text += f" ± {estimate.half_width:.2f}"
     elif estimate.is_difference and 1 < seeds < FEWEST_PAIRS:
-        return f"{text} ({seeds} seeds: {', '.join(f'{value:+.1f}' for value in estimate.values)})", "-", "-"
+        values = ", ".join(f"{value:+.1f}" for value in estimate.values)
+        return f"{text} ({seeds} seeds: {values})", "-", published_text(estimate)
     if estimate.p is not None and estimate.p <= 0.05:
         text += " *"
     if count_seeds:

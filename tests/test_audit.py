@@ -9,8 +9,8 @@ import pytest
 import scipy.stats
 import torch
 
-from conftest import DIGITS, ROOT, run, start
-from test_report import drawing, refusal
+from conftest import DIGITS, ROOT, refusal, run, start
+from test_report import drawing
 
 AUDIT = (sys.executable, ROOT / "tests" / "audit.py")
 

@@ -9,6 +9,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,23 +18,13 @@ import scipy.stats
 import torch
 
 import report
-from conftest import DIGITS, ROOT, make, run, start
+from conftest import DIGITS, ROOT, make, refusal, run
 
 PUBLISHED = DIGITS / "published_accuracies.csv"
 RESULTS = sorted((ROOT / "tests" / "results").glob("*.csv"))
 FIGURES = ("figure1", "figure2")
 DATA_RATIO = {"base": 1.0, "untrained": 0.0}  # of the orders that have none
 KEYS = ("Order", "Data Ratio", "Prune Ratio", "Protocol", "Pruning", "Main effect")
-
-
-def refusal(*command, **kwargs):
-    """The one line that a command ends with."""
-    process = start(*command, **kwargs)
-    _, err = process.communicate()
-    assert process.returncode > 0
-    assert err.count("\n") == 1, err
-    assert "Traceback" not in err
-    return err
 
 
 # ----------------------------------------------------------------------------------------------------- made-up runs
@@ -444,28 +435,51 @@ def test_a_pruning_method_has_noise_of_its_own(tmp_path):
         assert re.search(rf"^sigma of {method}: {sigma:.2f}, {NETWORKS}: {df}\.$", out, re.M)
 
 
-def test_noise_is_told_only_where_it_is_known(tmp_path):
-    """Two seeds of two networks; of one; three cells that leave a run no residual, but a network's mean one."""
-    base = [make_run("base", 1.0, p, seed, 42 + seed * p) for p in (0.4, 0.8) for seed in (0, 1)]
-    low = [make_run("low", 0.1, 0.4, seed, 41 - 3 * seed) for seed in (0, 1)]
-    out = run("report.py", "table", write(tmp_path / "x.csv", base + low))
-    sigma, df = ordinary_least_squares(base + low)
-    assert df == 1
-    assert re.search(rf"^sigma: {sigma:.2f}, {NETWORKS}: 1\.$", out, re.M)
-    assert "±: half" in out
-
-    out = run("report.py", "table", write(tmp_path / "x.csv", [*base, low[0]]))
-    assert "sigma" not in out
-    assert "A pooled interval takes two seeds of two networks" in out
-
-    cells = [("base", 1.0, 0.4, (0, 1)), ("base", 1.0, 0.8, (2, 3)), ("low", 0.1, 0.4, (1, 2))]
+def runs_of_cells(cells):
+    """Runs whose accuracies no sum of cell and seed explains; cells: [(order, data ratio, prune ratio, seeds)]."""
     runs = []
     for order, data_ratio, prune_ratio, seeds in cells:
-        runs += [make_run(order, data_ratio, prune_ratio, seed, 40 + seed**2 - prune_ratio) for seed in seeds]
+        for seed in seeds:
+            accuracy = 40 + seed * (prune_ratio + len(order)) ** 2 % 3
+            runs.append(make_run(order, data_ratio, prune_ratio, seed, accuracy))
+    return runs
+
+
+def test_noise_is_told_from_three_degrees_of_freedom(tmp_path):
+    """Of networks: four of two seeds have three."""
+    base = [("base", 1.0, prune_ratio, (0, 1)) for prune_ratio in (0.4, 0.8)]
+    others = [(order, 0.1, 0.4, (0, 1)) for order in ("low", "high", "random")]
+    known = runs_of_cells([*base, *others])
+    sigma, df = ordinary_least_squares(known)
+    assert df == 3
+    out = run("report.py", "table", write(tmp_path / "x.csv", known))
+    assert re.search(rf"^sigma: {sigma:.2f}, {NETWORKS}: 3\.$", out, re.M)
+    assert "±: half" in out
+
+    unknown = runs_of_cells([*base, *others[:2]])
+    assert ordinary_least_squares(unknown)[1] == 2
+    out = run("report.py", "table", write(tmp_path / "x.csv", unknown))
+    assert "sigma" not in out
+    assert "±" not in out.split("\nPublished low - high")[0]
+    assert "An interval takes more seeds: 3 degrees of freedom" in out
+
+
+def test_noise_is_not_told_of_cells_that_leave_a_run_no_residual(tmp_path):
+    """Three cells share no two seeds, though a network's mean has a residual."""
+    runs = runs_of_cells([("base", 1.0, 0.4, (0, 1)), ("base", 1.0, 0.8, (2, 3)), ("low", 0.1, 0.4, (1, 2))])
     out = run("report.py", "table", write(tmp_path / "x.csv", runs))
     assert "± 0.00" not in out
     assert "sigma" not in out
-    assert "A pooled interval takes two seeds" in out
+    assert "An interval takes more seeds" in out
+
+
+def test_two_seeds_are_told_one_by_one_where_an_interval_says_nothing():
+    runs = [make_run("base", 1.0, 0.8, seed, 40.0) for seed in (0, 1)]
+    runs += [make_run("low", 0.1, 0.8, seed, 41.0 + seed) for seed in (0, 1)]
+    (row,) = joined(blocks_of(report.table(runs, "text"))).values()
+    theirs = published()["0.1", "0.8"]
+    assert row["Low - Base"] == "+1.50 (2 seeds: +1.0, +2.0)"
+    assert row["Low - Base published"] == f"{theirs['low'] - theirs['base']:+.2f}"
 
 
 @pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 9, 30, 200])
@@ -734,12 +748,33 @@ def test_files_of_one_run_must_have_one_result(held, chain, tmp_path):
     assert "3 epochs, lr 0.1, batch size 64, fp32; 3 epochs, lr 0.001, batch size 64, fp32" in err
 
 
-def test_what_was_asked_for_must_be_what_the_files_say(chain):
-    command = ("report.py", "table", chain / "hold.pt")
+@pytest.fixture
+def named(chain, tmp_path):
+    """A copy of the chain's last file where make would have put it."""
+    path = tmp_path / "paper/MNIST/fcnet/seed0/low-0.1/p0.8/finetuned.pt"
+    path.parent.mkdir(parents=True)
+    shutil.copy(chain / "hold.pt", path)
+    return path
+
+
+def test_what_was_asked_for_must_be_what_the_files_say(named):
+    command = ("report.py", "table", named)
     assert run(*command, "--asked=--epochs 3 --tune-epochs 1 --threads 1") == run(*command)
     for asked in ("--epochs 1", "--epochs 3", "--epochs 3 --tune-epochs 1 --lr 3e-4"):
         assert "--asked disagree" in refusal(*command, f"--asked={asked}")
     assert "--epochs" in refusal(*command, "--asked=--epochs x")
+
+
+@pytest.mark.parametrize(
+    "part, other", [("paper", "regrown"), ("seed0", "seed1"), ("low-0.1", "high-0.1"), ("p0.8", "p0.4")]
+)
+def test_a_checkpoint_that_make_asks_for_must_be_the_run_that_its_path_names(named, part, other):
+    moved = Path(str(named).replace(f"/{part}/", f"/{other}/"))
+    moved.parent.mkdir(parents=True)
+    named.rename(moved)
+    run("report.py", "table", moved)
+    err = refusal("report.py", "table", moved, "--asked=--epochs 3 --tune-epochs 1")
+    assert "another run than its path says" in err
 
 
 BROKEN = {
@@ -933,33 +968,49 @@ def test_figure1_has_a_line_per_order_and_panel(tmp_path):
     runs = several(3)
     run("report.py", "figure1", write(tmp_path / "x.csv", runs), "--out", path)
     ids, texts = drawing(path)
-    assert len(with_prefix(ids, "line-")) == 5 * 4  # base, low, high, random, untrained; four panels
+    assert len(with_prefix(ids, "line-released-")) == 4 * 4  # base, low, high, random; four panels
     for label in ("test accuracy (%)", "epoch of fine-tuning", "10 % of the data, 40 % pruned", "base", "random"):
         assert label in texts
-    assert {"resnet18 on CIFAR100, protocol released, 3 seeds", "mean and range of the seeds"} <= set(texts)
-    assert not any("dashed" in text for text in texts)
-    assert "stroke-dasharray" not in path.read_text()
+    assert "resnet18 on CIFAR100, 3 seeds" in texts
+    assert "line and band: mean and range of the seeds; dashed where seeds are missing" in texts
+    assert "untrained" not in texts  # controls have figures of their own
 
     before = path.read_bytes()
     run("report.py", "figure1", tmp_path / "x.csv", "--out", path)
     assert path.read_bytes() == before
 
-    run("report.py", "figure1", write(tmp_path / "x.csv", runs[1:]), "--out", path)
-    assert "dashed: of fewer seeds" in drawing(path)[1]
-    assert "stroke-dasharray" in path.read_text()
+
+def line_of(path, name):
+    """The style of a line in a drawing."""
+    (group,) = (element for element in ElementTree.parse(path).iter() if element.get("id") == name)
+    (line,) = (element for element in group.iter() if element.tag.endswith("}path"))
+    return line.get("style")
 
 
-def test_untrained_does_not_stretch_figure1(tmp_path):
-    """The ticks are those of the figure without untrained networks, whose curve is far below."""
-    runs = [run for run in several(2) if run.order != "untrained"]
-    far = [make_run("untrained", 0.0, p, seed, 15) for p in (0.4, 0.8) for seed in (0, 1)]
-    ticks = []
-    for shown in (runs, runs + far):
-        run("report.py", "figure1", write(tmp_path / "x.csv", shown), "--out", tmp_path / "f.svg")
-        _, texts = drawing(tmp_path / "f.svg")
-        ticks.append([text for text in texts if re.fullmatch(r"[\d.]+", text)])
-    assert ticks[0] == ticks[1]
-    assert "the axis is not stretched for untrained" in texts
+def test_figure1_dashes_the_lines_that_lack_a_seed(tmp_path):
+    path = tmp_path / "f.svg"
+    runs = [one for one in several(3) if (one.order, one.seed) != ("low", 0)]
+    run("report.py", "figure1", write(tmp_path / "x.csv", runs), "--out", path)
+    assert "stroke-dasharray" in line_of(path, "line-released-low-0.1-0.4")
+    assert "stroke-dasharray" not in line_of(path, "line-released-high-0.1-0.4")
+
+
+def test_figure1_has_the_published_curves_beside_the_same_experiment_alone(tmp_path):
+    """As released, of all images and ten epochs."""
+    path = tmp_path / "f.svg"
+    other_sizes = [one._replace(data="5000 + 1000 images, digest d") for one in several(2)]
+    for runs, shown in ((several(2), True), (other_sizes, False), (several(2, protocol="paper"), False)):
+        run("report.py", "figure1", write(tmp_path / "x.csv", runs), "--out", path)
+        _, texts = drawing(path)
+        assert ("published" in texts) == shown
+
+
+def test_controls_have_figures_of_their_own(tmp_path):
+    path = tmp_path / "f.svg"
+    runs = [one for one in several(2) if one.order in ("base", "untrained")]
+    run("report.py", "figure1", write(tmp_path / "x.csv", runs), "--out", path)
+    ids, _ = drawing(path)
+    assert with_prefix(ids, "line-frozen+regrown-untrained")
 
 
 def test_figure2_has_bars_before_and_after(tmp_path):
@@ -967,19 +1018,44 @@ def test_figure2_has_bars_before_and_after(tmp_path):
     runs = several(3, orders=("low", "high", "untrained"))
     run("report.py", "figure2", write(tmp_path / "x.csv", runs), "--out", path)
     ids, texts = drawing(path)
-    assert len(with_prefix(ids, "bar-before-")) == 12  # three orders, four cells
-    assert len(with_prefix(ids, "bar-after-")) == 12
+    assert len(with_prefix(ids, "bar-before-released-")) == 12  # three orders, four cells
+    assert len(with_prefix(ids, "bar-after-released-")) == 12
     assert {"20 % of the data", "test accuracy (%)", "pruned weights (%)", "base", "low", "high"} <= set(texts)
-    assert "error bars: one standard deviation over 3 seeds" in texts
+    assert "error bars: one standard deviation over the seeds" in texts
     assert "untrained" not in texts
 
 
-@pytest.mark.parametrize("what", FIGURES)
-def test_a_figure_of_one_file(chain, tmp_path, what):
+def shifted(shift, protocol):
+    """Runs of three seeds with little noise in which low and high end that much above the baseline."""
+    runs = []
+    for one in several(3, 0.01, ("low", "high"), protocol):
+        curve = [accuracy + shift * (one.order != "base") for accuracy in one.accuracies]
+        runs.append(one._replace(curve=report.numbers(curve), dense=one.dense + one.seed / 100))
+    return runs
+
+
+def test_figure1_says_where_coreset_networks_end(tmp_path):
+    path = tmp_path / "f.svg"
+    runs = shifted(-3, "paper") + shifted(+3, "released")
+    run("report.py", "figure1", write(tmp_path / "x.csv", runs), "--out", path)
+    ids, texts = drawing(path)
+    title = " ".join(texts)
+    assert "By the text, coreset networks end below the baseline; as released, coreset networks end above" in title
+    assert len(with_prefix(ids, "line-paper-")) == len(with_prefix(ids, "line-released-")) == 3 * 4
+    assert "as released, 10 % of the data, 40 % pruned" in texts
+
+
+@pytest.mark.parametrize("what, prefix", [("figure1", "line-paper-low"), ("figure2", "bar-after-paper-low")])
+def test_a_figure_of_one_file(chain, tmp_path, what, prefix):
     run("report.py", what, chain / "hold.pt", "--out", tmp_path / "f.svg")
     ids, texts = drawing(tmp_path / "f.svg")
-    assert with_prefix(ids, "line-low") + with_prefix(ids, "bar-after-low")
+    assert with_prefix(ids, prefix)
     assert "low" in texts
     assert "base" not in texts
-    err = refusal("report.py", what, chain / "hold.pt", chain / "release.pt", "--out", tmp_path / "f.svg")
-    assert "paper magnitude, regrown magnitude" in err
+
+
+@pytest.mark.parametrize("what", FIGURES)
+def test_a_figure_shows_one_pruning_method(tmp_path, what):
+    runs = several(1) + [one._replace(method="global") for one in several(1)]
+    err = refusal("report.py", what, write(tmp_path / "x.csv", runs), "--out", tmp_path / "f.svg")
+    assert "magnitude, global" in err
