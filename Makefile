@@ -9,7 +9,8 @@
 #
 # ORDER is low, high, random, el2n or ccs. Controls in its place know no scores: long-RATIO trains on a random
 # coreset for as many steps as the baseline; matched-RATIO, without a subset.npy, on all data for as many steps as a
-# coreset of that ratio; and untrained (without -RATIO) keeps the initial weights.
+# coreset of that ratio, crest-RATIO and crestfresh-RATIO on mini-batch coresets for as many; and untrained (without
+# -RATIO) keeps the initial weights.
 #
 # A prune RATIO may be followed by the pruning method: p0.8-live, p0.8-global, p0.8-random, p0.8-channels; p0.8-rewound
 # and p0.8-reinitialised give the mask to the initial weights of this seed and of seed 100K; p0.8-5x prunes and
@@ -33,7 +34,7 @@ MODEL        = fcnet
 DATA_RATIOS  = 0.1 0.2 0.3
 ## shares of the weights, and how, as 0.8-global
 PRUNE_RATIOS = 0.4 0.6 0.8
-## or random el2n ccs long matched untrained
+## or random el2n ccs long matched crest crestfresh untrained
 ORDERS       = low high
 ## whole numbers; from two on there are intervals
 SEEDS        = 0
@@ -130,7 +131,7 @@ networks  = $(foreach seed,$(seeds),$(addprefix $(seed)/,$(alone) $(sized)))
 finetuned = $(foreach network,$(networks),$(foreach ratio,$(PRUNE_RATIOS),$(network)/p$(ratio)/finetuned.pt))
 pruned    = $(finetuned:finetuned.pt=pruned.pt)
 dense     = $(networks:%=%/dense.pt)
-subsets   = $(foreach seed,$(seeds),$(patsubst %,$(seed)/%/subset.npy,$(filter-out matched-%,$(sized))))
+subsets   = $(foreach seed,$(seeds),$(patsubst %,$(seed)/%/subset.npy,$(filter-out matched-% crest%,$(sized))))
 scores    = $(seeds:%=%/forget.npy)
 errors    = $(if $(filter el2n ccs,$(ORDERS)),$(seeds:%=%/errors.npy))
 all_files = $(scores) $(errors) $(subsets) $(dense) $(pruned) $(finetuned)
@@ -195,6 +196,7 @@ saved_as    = saved: $(saved)
 
 table1 $(rows) table $(grids) ablation: | $$(venv)
 	@$(report) > $(saved).tmp
+	@echo >> $(saved).tmp
 	@$(effects) >> $(saved).tmp
 	@mv $(saved).tmp $(saved)
 	@cat $(saved)
@@ -226,19 +228,29 @@ begin: | $$(venv)
 # Comes after each run.
 run_done = @$(if $(printing),,$(PYTHON) tests/status.py progress --runs $(RUNS) --make $$PPID)
 
-# The table and the main effects of every csv, and figures of those that have curves for them.
-made   = $(patsubst %.csv,%,$(wildcard $(RESULTS)/*.csv))
-plain  = $(foreach f,$(made),$(if $(findstring -ablation,$f)$(findstring -grid,$f),,$f))
-results: $(made:%=%.md) $(foreach k,figure1 figure2 tradeoff,$(plain:%=%-$k.svg))  ## tables, figures of tests/results
+# The table and the main effects of every csv, the pictures of the pages, and the blocks of the pages themselves.
+table1_csv = $(RESULTS)/resnet18-cifar100-paper.csv $(RESULTS)/resnet18-cifar100-released.csv
+ablation_csv = $(RESULTS)/resnet18-cifar100-ablation.csv
+picture    = $(RESULTS)/resnet18-cifar100
+pictures   = $(foreach name,forest why controls figure1 figure2,$(picture)-$(name).svg) $(RESULTS)/published-scores.svg
+tables     = $(patsubst %.csv,%.md,$(wildcard $(RESULTS)/*.csv))
+pages      = README.md $(RESULTS)/README.md
+results: $(tables) $(pictures) | $$(venv)  ## tables, pictures and pages of tests/results from its csv files
+	$(PYTHON) tests/pages.py $(pages) --results $(RESULTS)
 $(RESULTS)/%.md: $(RESULTS)/%.csv report.py tests/study.py | $$(venv)
 	$(PYTHON) report.py table $< --format markdown > $@
+	@echo >> $@
 	$(PYTHON) tests/study.py effects $< --format markdown >> $@
-$(RESULTS)/%-figure1.svg: $(RESULTS)/%.csv report.py | $$(tools)
-	$(PYTHON) report.py figure1 $< --out $@
-$(RESULTS)/%-figure2.svg: $(RESULTS)/%.csv report.py | $$(tools)
-	$(PYTHON) report.py figure2 $< --out $@
-$(RESULTS)/%-tradeoff.svg: $(RESULTS)/%.csv tests/study.py | $$(tools)
-	$(PYTHON) tests/study.py tradeoff $< --out $@
+$(picture)-figure%.svg: $(table1_csv) report.py | $$(tools)
+	$(PYTHON) report.py figure$* $(table1_csv) --out $@
+$(picture)-forest.svg: $(table1_csv) tests/study.py | $$(tools)
+	$(PYTHON) tests/study.py forest $(table1_csv) --out $@
+$(picture)-why.svg: $(ablation_csv) tests/study.py | $$(tools)
+	$(PYTHON) tests/study.py why $(ablation_csv) --out $@
+$(picture)-controls.svg: $(firstword $(table1_csv)) tests/study.py | $$(tools)
+	$(PYTHON) tests/study.py controls $(firstword $(table1_csv)) --out $@
+$(RESULTS)/published-scores.svg: tests/data/published_scores.csv tests/study.py | $$(tools)
+	$(PYTHON) tests/study.py scores tests/data/published_scores.csv --out $@
 
 test: $$(tools)  ## the test suite (your own PYTHON needs pytest, scipy, ...)
 	$(PYTHON) -m pytest -q -rs -n 2 --dist worksteal tests
@@ -295,9 +307,13 @@ scored   = $(if $(filter el2n-% ccs-%,$(*F)),errors,forget)
 
 # What train.py trains on: a coreset, long-RATIO one pass after the other for as many steps as the baseline takes;
 # without a coreset, all data, matched-RATIO for as many steps as a coreset takes.
-subset   = $(if $(filter untrained matched-%,$(*F)),,$(RUNS)/$*/subset.npy)
+subset   = $(if $(filter untrained matched-% crest-% crestfresh-%,$(*F)),,$(RUNS)/$*/subset.npy)
 longer   = $(if $(filter long-%,$(set)),--share $(shell LC_ALL=C awk 'BEGIN { print 1 / $(ratio) }') )
 samples  = $(if $(filter matched-%,$(set)),--share $(ratio) ,$(if $(subset),--subset $(subset) $(longer)))
+
+# CREST chooses again while it trains: when its check fails, or, crestfresh, at every check.
+renewed  = $(if $(filter crestfresh-%,$(set)),--renew always )
+trainer  = $(if $(filter crest-% crestfresh-%,$(set)),tests/crest.py $(network) --share $(ratio) $(renewed),train.py $(network) $(samples))
 
 # The pruning method, and the checkpoint that gives the initial weights where it takes them.
 prune    = --ratio $(firstword $(pruning))$(method-$(method))
@@ -324,7 +340,7 @@ $(RUNS)/%/subset.npy: | $$(call needs,$(RUNS)/$$(*D)/$$(scored).npy)
 	$(PYTHON) select.py --scores $(firstword $|) --order $(order:long=random) --ratio $(ratio) $(ties) $(seed) --out $@
 
 $(RUNS)/%/dense.pt: | $$(call needs,$$(subset))
-	$(python) train.py $(network) $(samples)$(train) $(run) --out $@
+	$(python) $(trainer)$(train) $(run) --out $@
 
 $(RUNS)/%/pruned.pt: | $$(call needs,$(RUNS)/$$(*D)/dense.pt $$(initial))
 	$(python) prune.py --in $(firstword $|) $(prune) $(run) --out $@

@@ -35,9 +35,17 @@ COLOURS = {  # of the orders, as tables and figures arrange them; others come af
     "untrained": "#999999",
 }
 SPARE_COLOURS = ("#56B4E9", "#E69F00", "#F0E442", "#8B4513")
-CONTROLS = ("matched", "untrained")
+CONTROLS = ("matched", "crest", "crestfresh", "untrained")
 DATA_RATIO_OF = {"base": 1.0, "untrained": 0.0}  # orders that have no data ratio, and what stands in its place
-UNSCORED = ("random", "long", "matched", "untrained", "own")  # first words of orders that know no scores
+UNSCORED = (
+    "random",
+    "long",
+    "matched",
+    "crest",
+    "crestfresh",
+    "untrained",
+    "own",
+)  # first words of orders that know no scores
 OLD_WORDS = {"lot": "random", "none": "untrained"}  # in checkpoints and csv files of earlier versions
 PUBLISHED = Path(__file__).parent / "tests" / "data" / "published_accuracies.csv"
 PUBLISHED_CURVES = PUBLISHED.with_name("published_curves.csv")
@@ -192,10 +200,11 @@ def right_after_pruning(earlier):
 
 
 def samples_trained_on(args, order, trainings):
-    """Samples times epochs of all trainings, with the scoring run where the order needs one."""
+    """Samples times epochs of all trainings, with the scoring run, or what CREST looked at, where they are needed."""
     if "forget" in args and is_scored(order):
         trainings = [*trainings, args["forget"]]
-    return sum(flags.get("samples", flags["train_size"]) * flags["epochs"] for flags in trainings)
+    chosen = sum(flags.get("chosen_samples", 0) for flags in trainings)
+    return chosen + sum(flags.get("samples", flags["train_size"]) * flags["epochs"] for flags in trainings)
 
 
 def require_one(flag, steps):
@@ -242,6 +251,8 @@ def order_of(args, training):
     elif subset or (share >= 1 and samples < training["train_size"]):
         order = f"own {training.get('name', subset[:8])}".rstrip()
         data_ratio = samples / share / training["train_size"]
+    elif "renew" in training:
+        return crest_order(training), share
     elif share < 1:
         return "matched", share
     else:
@@ -252,6 +263,18 @@ def order_of(args, training):
     elif share != 1:
         order = f"{order} share {share:g}"
     return order, data_ratio
+
+
+USUAL_OF_CREST = {"random": 0.01, "tau": 0.1, "learned": 0.1}  # the flags of tests/crest.py
+
+
+def crest_order(training):
+    """The order of a network that trained on CREST's mini-batch coresets, with the flags that are not the usual."""
+    words = ["crestfresh" if training["renew"] == "always" else "crest"]
+    for flag, usual in USUAL_OF_CREST.items():
+        if training[flag] != usual:
+            words.append(f"{flag} {training[flag]:g}")
+    return " ".join(words)
 
 
 def selected_order(args, training):
@@ -521,6 +544,15 @@ PLACE_OF_FLAG = {
     "start_weights": "two results of one run are refused",
     "device": "moves bits alone, and is told below a table",
     "threads": "moves bits alone, and is told below a table",
+    "renew": "name: order",
+    "random": "name: order, where it is not the usual one",
+    "tau": "name: order, where it is not the usual one",
+    "learned": "name: order, where it is not the usual one",
+    "chosen_samples": "counted by the step",
+    "choosing_seconds": "counted by the step",
+    "checks": "counted by the step",
+    "renewals": "counted by the step",
+    "dropped": "counted by the step",
     "samples": "follows from subset and share",
     "parameters": "counted by the step",
     "weights": "counted by the step",

@@ -13,7 +13,8 @@ import re
 import sys
 
 SCORED_ORDERS = ["low", "high", "random", "el2n", "ccs", "long"]
-ORDERS = [*SCORED_ORDERS, "matched", "untrained"]
+UNSCORED_ORDERS = ["matched", "crest", "crestfresh"]
+ORDERS = [*SCORED_ORDERS, *UNSCORED_ORDERS, "untrained"]
 PRUNING_METHODS = ["live", "global", "random", "channels", "rewound", "reinitialised", "5x"]
 TRAINING_FLAGS = [
     "--lr",
@@ -26,7 +27,7 @@ WHOLE = r"(0|[1-9][0-9]*)"
 DATA_RATIO = r"(1|0\.[0-9]*[1-9])"
 PRUNE_RATIO = rf"(0|0\.[0-9]*[1-9])(-({'|'.join(PRUNING_METHODS)}))?"
 PATH = r"[\w./~+=@][\w./~+=@-]*"
-SIZED = rf"({'|'.join(SCORED_ORDERS)}|matched)-{DATA_RATIO}"
+SIZED = rf"({'|'.join(SCORED_ORDERS + UNSCORED_ORDERS)})-{DATA_RATIO}"
 FILES = (  # those of a seed
     r"(forget|correct|errors)\.npy",
     rf"{SIZED}/subset\.npy",
@@ -113,9 +114,7 @@ def check_given(given, knobs, goals):
     """Variables on the command line that nothing reads, or that the goal sets itself."""
     for name in given:
         if name not in knobs and name not in OTHER_VARIABLES:
-            refuse(
-                f"no knob {name}: did you mean {nearest(name, knobs)}? (The environment stands before make.)"
-            )
+            refuse(f"no knob {name}: did you mean {nearest(name, knobs)}? (The environment stands before make.)")
     for goal in goals:
         family = goal.partition("-")[0] if "-" in goal else None
         own = SET_BY_GOAL.get(goal, SET_BY_FAMILY.get(family, []))

@@ -27,7 +27,7 @@ from typing import NamedTuple
 STARTED = time.perf_counter()
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-STEP = re.compile(r"\b(forget|select|train|prune|finetune)\.py (.*) --out (\S+)$")
+STEP = re.compile(r"\b(forget|select|train|crest|prune|finetune)\.py (.*) --out (\S+)$")
 RUN = re.compile(r"\S+/finetuned\.pt\b")
 EVALUATED = 1 / 3  # what it costs to evaluate an image, where 1 is what it costs to train on it
 
@@ -71,6 +71,8 @@ def cost(script, epochs, samples, train_size, test_size):
     """What a step computes, as a number of images trained on; samples: those in an epoch."""
     if script == "select":
         return 0
+    if script == "crest":
+        samples *= 2  # choosing takes about as long as training
     evaluated = (epochs + 1) * test_size  # before the first epoch and after each
     if script == "forget":
         evaluated += (epochs + 1) * train_size  # after each, and the errors at the end
