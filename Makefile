@@ -259,7 +259,7 @@ lint: | $$(tools)  ## what ruff finds in Python files, and functions too complex
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	@$(PYTHON) -m radon cc --min C --show-complexity $(read_closely) | $(too_complex)
-read_closely = $(wildcard *.py $(addprefix tests/,study.py claims.py crest.py status.py knobs.py))
+read_closely = $(wildcard *.py $(addprefix tests/,study.py claims.py pages.py crest.py status.py knobs.py))
 too_complex  = awk '/\(/ { gsub(/[()]/, "", $$NF); if ($$NF > 12) { print; found = 1 } } END { exit found }'
 
 fuzz: | $$(tools)  ## damaged files by the ten thousand, and kill -9: hours
