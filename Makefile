@@ -234,9 +234,9 @@ ablation_csv = $(RESULTS)/resnet18-cifar100-ablation.csv
 picture    = $(RESULTS)/resnet18-cifar100
 pictures   = $(foreach name,forest why controls figure1 figure2,$(picture)-$(name).svg) $(RESULTS)/published-scores.svg
 tables     = $(patsubst %.csv,%.md,$(wildcard $(RESULTS)/*.csv))
-pages      = README.md $(RESULTS)/README.md
+PAGES      = README.md $(RESULTS)/README.md
 results: $(tables) $(pictures) | $$(venv)  ## tables, pictures and pages of tests/results from its csv files
-	$(PYTHON) tests/pages.py $(pages) --results $(RESULTS)
+	$(PYTHON) tests/pages.py $(PAGES) --results $(RESULTS)
 $(RESULTS)/%.md: $(RESULTS)/%.csv report.py tests/study.py | $$(venv)
 	$(PYTHON) report.py table $< --format markdown > $@
 	@echo >> $@

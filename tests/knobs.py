@@ -57,6 +57,7 @@ OTHER_VARIABLES = [
     "PACKAGES",
     "LOWEST",
     "RESULTS",
+    "PAGES",
     "SHELL",
     "MAKEFLAGS",
 ]  # not in the help, and make's own

@@ -31,7 +31,9 @@ def test_one_cell_by_hand_ends_with_its_number(tmp_path):
     block = README.split("One cell by hand")[1].split("\n\n")[1].replace("runs/hand", str(tmp_path))
     for script in ("forget.py", "train.py", "finetune.py"):
         block = block.replace(f"python {script}", f"python {script} --epochs 1 --threads 1")
-    block = block.replace("python ", f"{PYTHON} ")
+    activated = "    source .venv/bin/activate"
+    assert block.startswith(activated)
+    block = block.partition("\n")[2].replace("python ", f"{PYTHON} ")
     done = subprocess.run(["bash", "-ec", block], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     last = [line for line in done.stdout.splitlines() if line.lstrip().startswith("0.1 ")]
@@ -75,7 +77,7 @@ def test_results_are_made_again_from_their_csv(tmp_path):
     for page in PAGES:
         shutil.copy(ROOT / page, tmp_path / page.replace("/", "-"))
     copies = " ".join(str(tmp_path / page.replace("/", "-")) for page in PAGES)
-    make("results", f"RESULTS={folder}", f"pages={copies}", "-j2")
+    make("results", f"RESULTS={folder}", f"PAGES={copies}", "-j2")
     made = {path.name for path in folder.iterdir()}
     assert made == {path.name for path in RESULTS.iterdir()} - {"README.md"}
     for name in made:

@@ -277,7 +277,7 @@ def test_pruning_methods_are_compared_network_by_network(tmp_path):
     out = run(STUDY, "effects", write(tmp_path / "x.csv", runs))
     titles, *lines = method_block(out)
     assert titles == ["Data Ratio", "Prune Ratio", "Protocol", "Pruning", "Base", "Low"]
-    assert "Two pruning methods: ± takes two seeds" in out
+    assert "Two pruning methods: ± takes three seeds" in out
     assert "unpruned" not in out
 
     pairs = [("global", "magnitude"), ("start initial", "magnitude"), ("start initial", "global")]
