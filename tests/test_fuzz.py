@@ -25,9 +25,9 @@ PLANTED = {  # a fault in a reader of x.pt: what the fuzzer must say of it
 
 
 def test_bad_copies_of_every_file():
-    out = run(sys.executable, "tests/fuzz.py", "files", "--count", 40, "--jobs", 1, cwd=ROOT)
+    out = run(sys.executable, "tests/fuzz.py", "files", "--count", 20, "--jobs", 1, cwd=ROOT)
     files = "MNIST.pt dense.pt pruned.pt channels.pt tuned.pt forget.npy correct.npy errors.npy low.npy runs.csv"
-    counts = re.findall(r"^fuzz +(\S+) +40 bad copies, (\d+) taken, (\d+) refused$", out, re.MULTILINE)
+    counts = re.findall(r"^fuzz +(\S+) +20 bad copies, (\d+) taken, (\d+) refused$", out, re.MULTILINE)
     assert [name for name, *_ in counts] == files.split() and len(out.splitlines()) == len(counts)
     assert all(int(refused) > 0 for *_, refused in counts) and any(int(taken) > 0 for _, taken, _ in counts)
 
