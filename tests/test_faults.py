@@ -44,6 +44,19 @@ def test_correct_is_read_with_its_own_scores_only(chain, tmp_path):
     assert "never learned" not in run(*select("forget.npy"), cwd=tmp_path)
 
 
+def test_correct_of_other_samples_is_not_read_beside_errors(chain, tmp_path):
+    with open(chain / "forget.npy", "rb") as scores, open(tmp_path / "errors.npy", "wb") as errors:
+        np.lib.format.read_array(scores)
+        np.save(errors, np.random.default_rng(0).random((4000, 10), dtype=np.float32))
+        errors.write(scores.read())  # labels and flags
+    np.save(tmp_path / "correct.npy", np.load(chain / "correct.npy")[:, :100])
+    process = start(
+        "select.py", "--scores", "errors.npy", "--order", "el2n", "--ratio", 0.1, "--out", "o.npy", cwd=tmp_path
+    )
+    out, err = process.communicate()
+    assert process.returncode == 0 and err == "" and "never learned" not in out
+
+
 def test_own_scores_and_subsets_leave_a_digest(tmp_path):
     scores = np.random.default_rng(0).random(4000)
     np.save(tmp_path / "own.npy", scores)
