@@ -380,6 +380,12 @@ def test_a_checkpoint_of_which_one_part_is_another(kind, folder):
     check_checkpoint(changed.getvalue(), folder)
 
 
+def test_a_checkpoint_with_one_bit_of_a_weight_flipped(folder):
+    content = bytearray((folder / "dense.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    check_checkpoint(bytes(content), folder)
+
+
 WEIGHTS = {
     "of half the inputs": lambda weight: weight[:, :128].clone(),
     "of no outputs": lambda weight: weight[:0].clone(),
