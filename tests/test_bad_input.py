@@ -57,6 +57,7 @@ def folder(chain, tmp_path_factory):
     shutil.copytree(chain, folder, dirs_exist_ok=True)
     write_arrays(folder)
     write_checkpoints(folder)
+    write_csv(folder)
     write_data(folder)
     os.mkfifo(folder / "pipe.npy")
     os.mkfifo(folder / "pipe.pt")
@@ -96,6 +97,13 @@ def write_checkpoints(folder):
     better = torch.load(folder / "hold.pt", weights_only=True)
     better["accuracy"][-1] += 1
     torch.save(better, folder / "better.pt")
+
+
+def write_csv(folder):
+    header, line = run("report.py", "runs", folder / "hold.pt").splitlines()
+    (folder / "twins.csv").write_text(f"{header},seed\n{line},7\n")
+    (folder / "unknown.csv").write_text(f"{header},colour\n{line},7\n")
+    (folder / "lacking.csv").write_text(f"{header.replace('seed,', '')}\n{line}\n")
 
 
 def write_data(folder):
@@ -176,6 +184,10 @@ CASES = {  # name: command, words that the one line has
     "report of a checkpoint not pruned": (REPORT.replace("hold", "dense"), "dense.pt run prune.py"),
     "report of a checkpoint not fine-tuned": (REPORT.replace("hold", "pruned"), "pruned.pt run prune.py"),
     "report of a run with two results": (REPORT.replace("hold.pt", "hold.pt better.pt"), "hold.pt better.pt one run"),
+    # a csv of runs
+    "csv with a column twice": (REPORT.replace("hold.pt", "twins.csv"), "twins.csv first line"),
+    "csv with an unknown column": (REPORT.replace("hold.pt", "unknown.csv"), "unknown.csv first line"),
+    "csv that lacks a column": (REPORT.replace("hold.pt", "lacking.csv"), "lacking.csv first line"),
     # data
     "data truncated": (trained_on("cut"), "cut/MNIST.pt"),
     "data of floats": (trained_on("float"), "float/MNIST.pt uint8"),
