@@ -16,7 +16,7 @@ import torch
 from torchvision import datasets
 
 import train
-from conftest import DIGITS, clean_environment, make, run, start
+from conftest import DIGITS, PYTHON, clean_environment, make, run, start
 from fuzz import result
 
 NEEDED = ("munged", "slurmctld", "slurmd", "srun", "squeue", "scancel")
@@ -108,13 +108,13 @@ def test_steps_through_srun_have_the_bits_of_local_ones(slurm, tmp_path):
     (tmp_path / "logged").write_text(f'#!/bin/sh\necho "$SLURM_JOB_ID $*" >> {tmp_path}/log\nexec "$@"\n')
     (tmp_path / "logged").chmod(0o755)
     make(f"RUNS={tmp_path / 'local'}", *knobs)
-    srun = (f"RUN={SRUN} {tmp_path / 'logged'}", f"SLURM_CONF={slurm['SLURM_CONF']}")
-    make(f"RUNS={tmp_path / 'slurm'}", *srun, *knobs)
+    srun = (f"PYTHON={PYTHON}", f"RUN={SRUN} {tmp_path / 'logged'}", f"RUNS={tmp_path / 'slurm'}")
+    run("make", *srun, *knobs, env=slurm)
     local, there = (
         {path.relative_to(tmp_path / name): result(path) for path in (tmp_path / name).rglob("*") if path.is_file()}
         for name in ("local", "slurm")
     )
-    assert local == there and len(local) == 10
+    assert local == there and len(local) == 11
     steps = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
     assert len({job for job, *_ in steps}) == len(steps) == 6
     scripts = {word for words in steps for word in words if word.endswith(".py") and "/" not in word}
