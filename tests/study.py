@@ -353,6 +353,8 @@ ORDER_NAMES = {
     "high": "coreset of the most forgotten (high)",
     "random": "coreset drawn at random",
     "matched": "all data, for as few steps as a coreset",
+    "crest": "mini-batch coresets, renewed when a check fails (CREST)",
+    "crestfresh": "mini-batch coresets, renewed at every check (CREST)",
     "untrained": "not trained before pruning",
     "long": "random coreset, the baseline's steps",
     "el2n": "coreset of the largest early errors (EL2N)",
