@@ -166,7 +166,7 @@ def equivalences(rows, dataset):
 
 # ------------------------------------------------------------------------------------------------ pruning methods
 
-TWO_METHODS = "Two pruning methods: ± takes three seeds and is of the paired t test, not corrected for the pairs' number."
+TWO_METHODS = "Two pruning methods: ± takes three seeds and is of the paired t test, not corrected for their number."
 UNPRUNED = "Less unpruned: the same network at prune ratio 0; ± is of the pooled noise for magnitude, else as of two."
 
 
