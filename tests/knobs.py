@@ -113,9 +113,7 @@ def check_given(given, knobs, goals):
     """Variables on the command line that nothing reads, or that the goal sets itself."""
     for name in given:
         if name not in knobs and name not in OTHER_VARIABLES:
-            refuse(
-                f"no knob {name}: did you mean {nearest(name, knobs)}? (The environment stands before make.)"
-            )
+            refuse(f"no knob {name}: did you mean {nearest(name, knobs)}? (The environment stands before make.)")
     for goal in goals:
         family = goal.partition("-")[0] if "-" in goal else None
         own = SET_BY_GOAL.get(goal, SET_BY_FAMILY.get(family, []))
