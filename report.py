@@ -17,10 +17,16 @@ import itertools
 import math
 import re
 import shlex
+import signal
 import statistics
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback, while it loads, too
+    sys.path.insert(0, str(Path(__file__).resolve().parent))  # python -P leaves it out
 
 import numpy as np
 

@@ -350,7 +350,7 @@ train.main()
 # ------------------------------------------------------------------------------------------------ other places
 
 
-@pytest.mark.parametrize("script", ["forget.py", "select.py", "train.py", "prune.py", "finetune.py"])
+@pytest.mark.parametrize("script", ["forget.py", "select.py", "train.py", "prune.py", "finetune.py", "report.py"])
 def test_python_that_leaves_out_the_folder(tmp_path, script):
     """As PYTHONSAFEPATH does, with other people's modules on the path."""
     for name in ("train", "prune"):
