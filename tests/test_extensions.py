@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 import train
-from conftest import DIGITS, ROOT, run, start
+from conftest import DIGITS, ROOT, refusal, run
 
 USUAL = ("--threads", 1, "--device", "cpu")
 
@@ -27,14 +27,6 @@ def weights(state):
 
 def prune(source, out, *flags, data=DIGITS):
     return run("prune.py", "--in", source, "--data", data, *USUAL, *flags, "--out", out)
-
-
-def refused(*command, **kwargs):
-    """The one line on stderr with which the command failed."""
-    process = start(*command, **kwargs)
-    _, err = process.communicate()
-    assert process.returncode not in (0, None) and err.count("\n") == 1, err
-    return err
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +245,7 @@ def test_torch_pruning_leaves_the_same_shapes(nets, cifar, tmp_path, model):
 def test_prune_refuses_in_one_line(nets, cifar, tmp_path):
     def line(model, *flags, data=DIGITS):
         command = ("--in", nets / f"{model}.pt", "--data", data, *USUAL, *flags, "--out", tmp_path / "out.pt")
-        return refused("prune.py", *command)
+        return refusal("prune.py", *command)
 
     channels = ("--structure", "channels")
     assert "none of the 6 channels" in line("lenet", "--ratio", 0.95, *channels)
@@ -285,7 +277,7 @@ def test_noise_flips_an_exact_share_of_the_training_labels(tmp_path):
     held = flipped.numpy()[chosen].sum()
     told = run("tests/noise.py", "count", tmp_path / "MNIST.pt", tmp_path / "subset.npy")
     assert f"{held} of 572 samples are flipped, {100 * held / 572:.1f} %  (of all 4000 20.0 %)" in told
-    assert "true_labels" in refused("tests/noise.py", "count", DIGITS / "MNIST.pt", tmp_path / "subset.npy")
+    assert "true_labels" in refusal("tests/noise.py", "count", DIGITS / "MNIST.pt", tmp_path / "subset.npy")
 
 
 def test_formula_avoids_flipped_labels_and_toneva_collects_them(tmp_path):
@@ -400,7 +392,7 @@ def test_ccs_of_equal_errors_is_drawn(scored):
 def test_select_refuses_errors_in_one_line(scored, tmp_path):
     def line(order, source, *flags):
         words = ("--order", order, "--scores", source, "--ratio", 0.1, *flags, "--out", tmp_path / "out.npy")
-        return refused("select.py", *words)
+        return refusal("select.py", *words)
 
     assert "[N, C]" in line("el2n", scored / "forget.npy")
     assert "one number per sample" in line("low", scored / "errors.npy")
@@ -452,9 +444,9 @@ def test_cut_network_goes_on_as_any_other(nets, cifar, tmp_path, model):
 
 
 @pytest.mark.parametrize("name", ["3.weight", "3.bias", "11.bias"])
-def test_a_cut_that_does_not_fit_is_refused(nets, tmp_path, name):
+def test_a_cut_that_does_not_fit_is_refusal(nets, tmp_path, name):
     checkpoint = torch.load(nets / "lenet.pt", weights_only=True)
     checkpoint["model"][name] = checkpoint["model"][name][:-1].clone()
     torch.save(checkpoint, tmp_path / "odd.pt")
     command = ("--in", tmp_path / "odd.pt", "--data", DIGITS, *USUAL, "--out", tmp_path / "out.pt")
-    assert "odd.pt is not a checkpoint" in refused("finetune.py", *command)
+    assert "odd.pt is not a checkpoint" in refusal("finetune.py", *command)
