@@ -111,16 +111,13 @@ def interval_of(estimate):
 
 
 def answer(results):
-    """The answer to the paper's main claim, in one sentence."""
-    text, program = (range_in_words(results, protocol) for protocol in PROTOCOLS)
-    verdicts = [{one.verdict for one in results.of_claim(1, protocol)} for protocol in PROTOCOLS]
-    if verdicts == [{"opposite"}, {"holds"}]:
-        return f"**The gain returns with the program; by the text coresets {text} points.**\n"
-    return f"**By the text coresets {text}; as released they {program}.**\n"
+    """The answer to the paper's main claim, a sentence for each protocol."""
+    text, program = (ends_in_words(results, protocol) for protocol in PROTOCOLS)
+    return f"**By the paper's text, coresets {text}.**\n**With the authors' program, they {program}.**\n"
 
 
-def range_in_words(results, protocol):
-    """What low and high coresets gain or lose in the mean of Table 1, where the rule says that they do."""
+def ends_in_words(results, protocol):
+    """Where low and high coresets end in the mean of Table 1, where the rule says that they differ."""
     judgements = results.of_claim(1, protocol)
     verdicts = {one.verdict for one in judgements}
     if verdicts == {"not run"}:
@@ -128,8 +125,9 @@ def range_in_words(results, protocol):
     if len(verdicts) > 1 or verdicts == {"open"}:
         return "show nothing sure"
     means = sorted(abs(one.estimate.mean) for one in judgements)
-    points = f"{means[0]:.1f} to {means[-1]:.1f}"
-    return {"holds": f"gain {points}", "opposite": f"lose {points}", "no effect": "change nothing"}[verdicts.pop()]
+    points = f"{means[0]:.1f} to {means[-1]:.1f} points"
+    ends = {"holds": f"end {points} above", "opposite": f"end {points} below", "no effect": "end level with"}
+    return f"{ends[verdicts.pop()]} the baseline"
 
 
 def claims_block(results):
