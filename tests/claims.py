@@ -402,7 +402,7 @@ CLAIMS = (
     Claim(17, "ResNet50 struggles to keep up", "5.1", contrasts=both(RESNET50, CELL, "-")),
     Claim(
         18,
-        "LeNet is like ResNet18 on CIFAR-10, FCNet like ResNet50",
+        "LeNet is level, like ResNet18 on CIFAR-10; FCNet below, like ResNet50",
         "5.1",
         contrasts=(*both(LENET, CELL, "="), *both(FCNET, CELL, "-")),
         evidence=(

@@ -111,16 +111,13 @@ def interval_of(estimate):
 
 
 def answer(results):
-    """The answer to the paper's main claim, in one sentence."""
-    text, program = (range_in_words(results, protocol) for protocol in PROTOCOLS)
-    verdicts = [{one.verdict for one in results.of_claim(1, protocol)} for protocol in PROTOCOLS]
-    if verdicts == [{"opposite"}, {"holds"}]:
-        return f"**The gain returns with the program; by the text coresets {text} points.**\n"
-    return f"**By the text coresets {text}; as released they {program}.**\n"
+    """The answer to the paper's main claim, a sentence for each protocol."""
+    text, program = (ends_in_words(results, protocol) for protocol in PROTOCOLS)
+    return f"**By the paper's text, coresets {text}.**\n**With the authors' program, they {program}.**\n"
 
 
-def range_in_words(results, protocol):
-    """What low and high coresets gain or lose in the mean of Table 1, where the rule says that they do."""
+def ends_in_words(results, protocol):
+    """Where low and high coresets end in the mean of Table 1, where the rule says that they differ."""
     judgements = results.of_claim(1, protocol)
     verdicts = {one.verdict for one in judgements}
     if verdicts == {"not run"}:
@@ -128,8 +125,9 @@ def range_in_words(results, protocol):
     if len(verdicts) > 1 or verdicts == {"open"}:
         return "show nothing sure"
     means = sorted(abs(one.estimate.mean) for one in judgements)
-    points = f"{means[0]:.1f} to {means[-1]:.1f}"
-    return {"holds": f"gain {points}", "opposite": f"lose {points}", "no effect": "change nothing"}[verdicts.pop()]
+    points = f"{means[0]:.1f} to {means[-1]:.1f} points"
+    ends = {"holds": f"end {points} above", "opposite": f"end {points} below", "no effect": "end level with"}
+    return f"{ends[verdicts.pop()]} the baseline"
 
 
 def claims_block(results):
@@ -314,7 +312,7 @@ def why_block(results):
     seeds = " or ".join(sorted({str(len(one.seeds)) for one in shown}))
     rows = []
     for batchnorm in ("trains", "frozen"):
-        row = [f"BatchNorm {batchnorm}"]
+        row = [f"BatchNorm of the baseline: {batchnorm}"]
         for weights in ("stay zero", "grow back"):
             called = {"paper": " (the text)", "released": " (as released)"}.get(WHY[batchnorm, weights], "")
             gains = [f"{one.order} {interval_of(one.gains[batchnorm, weights])}" for one in shown]
@@ -328,7 +326,7 @@ def why_block(results):
 def ends_block(results):
     """Where baseline and coresets end under the four protocols, %: what each departure moves."""
     shown = whys(results)
-    titles = ["BatchNorm", "pruned weights"]
+    titles = ["BatchNorm of the baseline", "pruned weights"]
     for one in shown:
         titles += ["base, %", f"{one.order}, %", f"{one.order} less base"]
     rows = []
@@ -338,7 +336,7 @@ def ends_block(results):
             row += [f"{end:.2f}" for end in one.ends[place]]
             row.append(estimate_in_words(one.gains[place]))
         rows.append(row)
-    return markdown(titles, rows, left=2)
+    return f"**{why_title(shown)}.**\n\n{markdown(titles, rows, left=2)}"
 
 
 def gain_block(results):
@@ -400,7 +398,7 @@ def controls_block(results):
         judgements = [results.on(less(CIFAR100, order, reference), "paper") for reference in references]
         if judgements[0].estimate:
             rows.append([order, *("" if order == one.contrast.minus[0][0] else one.text for one in judgements)])
-    return markdown(["by the text", *(f"less {reference}" for reference in references)], rows)
+    return markdown(["by the text, 80 % pruned", *(f"less {reference}" for reference in references)], rows)
 
 
 # ------------------------------------------------------------------------------------------------------- published
@@ -410,10 +408,10 @@ def published_block(_):
     """What the authors' accuracies say by themselves."""
     rows = [
         ["ResNet18, CIFAR-100: gain with nothing pruned, mean of five data ratios", *gains_by_ratio([0])],
-        ["gain with 20 to 80 % pruned, likewise", *gains_by_ratio(PUBLISHED_PRUNED)],
-        ["the latter less the former", *gains_by_ratio(PUBLISHED_PRUNED, [0])],
+        ["ResNet18, CIFAR-100: gain with 20 to 80 % pruned, likewise", *gains_by_ratio(PUBLISHED_PRUNED)],
+        ["ResNet18, CIFAR-100: the latter less the former", *gains_by_ratio(PUBLISHED_PRUNED, [0])],
         ["ResNet18, CIFAR-10: gain of 10 % of the data, 80 % pruned", *map(gain_here, ("low", "high"))],
-        ["mean of all 25 published gains", *map(gain_of_all, ("low", "high"))],
+        ["ResNet18, CIFAR-10: mean of all 25 gains", *map(gain_of_all, ("low", "high"))],
     ]
     return markdown(["published, points", "low", "high"], rows)
 
@@ -509,7 +507,7 @@ def scores_block(_):
     for one in published_scores(ROOT / "tests" / "data" / "published_scores.csv"):
         link = f"[{NAMES[one.network]}]({REPOSITORY}{SCORE_FILES[one.network]})"
         rows.append([link, f"{one.samples:,}", *(f"{distance:.3f}" for distance in one.distances)])
-    titles = ["scores of", "samples", "total variation from chance", "with each epoch's own rate of flips"]
+    titles = ["scores of", "samples", "total variation from chance", "from chance at each epoch's own rate"]
     return markdown(titles, rows)
 
 
@@ -677,7 +675,7 @@ def others_run(results):
                 elif run.protocol in DEPARTURES:
                     note_run(orders["departures"], run.protocol, run)
         rows.append([NAMES[network], *map(notes_in_words, orders.values())])
-    return markdown(["orders and seeds", "single departures", "pruning methods"], rows, left=3)
+    return markdown(["orders, and the seeds of each", "single departures", "pruning methods"], rows, left=3)
 
 
 def note_run(notes, name, run):

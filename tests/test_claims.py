@@ -416,8 +416,10 @@ def test_a_changed_csv_changes_page_verdict_and_answer(remade, tmp_path):
     other = tmp_path / "README.md"
     shutil.copy(page, other)
     run("tests/pages.py", other, "--results", folder)
-    assert "**The gain returns with the program; by the text coresets lose 5.3 to 5.7 points.**" in text
-    assert "**By the text coresets lose 5.3 to 5.7; as released they lose 4.5 to 4.8.**" in other.read_text()
+    by_the_text = "**By the paper's text, coresets end 5.3 to 5.7 points below the baseline.**\n"
+    program = "**With the authors' program, they end {} the baseline.**"
+    assert by_the_text + program.format("1.2 to 1.5 points above") in text
+    assert by_the_text + program.format("4.5 to 4.8 points below") in other.read_text()
     before, after = (
         [line for line in one.splitlines() if line.startswith("| [1](#claim-1)")] for one in (text, other.read_text())
     )
