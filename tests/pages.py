@@ -703,9 +703,47 @@ def orders_block(results):
     contrasts += [less(LENET, order, "base") for order in ("random", "long", "matched", "untrained")]
     rows = []
     for contrast in contrasts:
-        before = contrast._replace(measure=contrast.measure._replace(of=lambda run, _: run.dense, last_epochs=None))
-        rows.append([contrast.words, *(results.on(one, "paper").text for one in (before, contrast))])
+        rows.append([contrast.words, *before_pruning_too(results, contrast)])
     return markdown(["LeNet, MNIST, by the text", "before pruning", "after fine-tuning"], rows)
+
+
+def before_pruning_too(results, contrast):
+    """The texts of a contrast by the text before pruning and after fine-tuning."""
+    before = contrast._replace(measure=contrast.measure._replace(of=lambda run, _: run.dense, last_epochs=None))
+    return [results.on(one, "paper").text for one in (before, contrast)]
+
+
+def crest_block(results):
+    """CREST beside the networks whose steps it has, and what its choosing costs."""
+    differences = []
+    costs = []
+    for network in (CIFAR100, LENET):
+        for order in ("crest", "crestfresh"):
+            for reference in ("matched", "random", "untrained", "base"):
+                texts = before_pruning_too(results, less(network, order, reference))
+                if set(texts) != {"-"}:
+                    differences.append([f"{NAMES[network]}: {order} less {reference}", *texts])
+        costs += crest_costs(results, network)
+    if not differences:
+        return "CREST was not run.\n"
+    table = markdown(["by the text, 10 % of the data, 80 % pruned", "before pruning", "after fine-tuning"], differences)
+    titles = ["cost, mean of the seeds", "samples trained on or looked at, M", "seconds of the first training"]
+    return f"{table}\n{markdown(titles, costs)}"
+
+
+def crest_costs(results, network):
+    """What CREST's networks cost beside those that have their steps: a row for each order."""
+    table = results.table(network, "paper")
+    rows = []
+    if table is None or not {"crest", "crestfresh"} & set(table.experiment.orders):
+        return rows
+    for order in ("matched", "crest", "crestfresh"):
+        runs = list(table.experiment.at(order, 0.1, 0.8).values())
+        if runs:
+            samples = statistics.fmean(run.trained for run in runs) / 1e6
+            seconds = statistics.fmean(run.first_seconds for run in runs)
+            rows.append([f"{NAMES[network]}: {order}", f"{samples:.2f}", f"{seconds:.0f}"])
+    return rows
 
 
 def methods_block(results):
@@ -743,6 +781,7 @@ BLOCKS = {
     "versions": versions,
     "not-run": not_run,
     "orders": orders_block,
+    "crest": crest_block,
     "methods": methods_block,
 }
 
