@@ -357,8 +357,8 @@ ORDER_NAMES = {
     "crestfresh": "mini-batch coresets, renewed at every check (CREST)",
     "untrained": "not trained before pruning",
     "long": "random coreset, the baseline's steps",
-    "el2n": "coreset of the largest early errors (EL2N)",
-    "ccs": "coreset spread over early errors (CCS)",
+    "el2n": "coreset of the largest errors (EL2N)",
+    "ccs": "coreset spread over the errors (CCS)",
 }
 
 
