@@ -527,29 +527,19 @@ def require_place(run, path):
     protocol, dataset, model, seed, data, pruning = ("", "", "", "", "", "", *Path(path).parts[:-1])[-6:]
     order, _, data_ratio = data.partition("-")
     prune_ratio, _, method = pruning.removeprefix("p").partition("-")
-    named = {
-        "protocol": relevant_protocol(protocol, run.order),
-        "data set": dataset,
-        "network": model,
-        "seed": seed,
-        "order": "base" if order == "full" else order,
-        "data ratio": data_ratio or f"{run.data_ratio:g}",
-        "prune ratio": prune_ratio,
-        "pruning method": METHOD_IN_PATH.get(method, method),
+    facts = {  # what: (of the run, by its path)
+        "protocol": (run.protocol, relevant_protocol(protocol, run.order)),
+        "data set": (run.dataset, dataset),
+        "network": (run.model, model),
+        "seed": (f"seed{run.seed}", seed),
+        "order": (run.order, "base" if order == "full" else order),
+        "data ratio": (f"{run.data_ratio:g}", data_ratio or f"{run.data_ratio:g}"),  # full and untrained have none
+        "prune ratio": (f"{run.prune_ratio:g}", prune_ratio),
+        "pruning method": (run.method, METHOD_IN_PATH.get(method, method)),
     }
-    held = {
-        "protocol": run.protocol,
-        "data set": run.dataset,
-        "network": run.model,
-        "seed": f"seed{run.seed}",
-        "order": run.order,
-        "data ratio": f"{run.data_ratio:g}",
-        "prune ratio": f"{run.prune_ratio:g}",
-        "pruning method": run.method,
-    }
-    for what, value in held.items():
-        if value != named[what]:
-            fail(f"{path} is another run than its path says: its {what} is {value}; delete it, and make it again")
+    for what, (held, named) in facts.items():
+        if held != named:
+            fail(f"{path} is another run than its path says: its {what} is {held}; delete it, and make it again")
 
 
 def require_one_result(run, path, seen):
