@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from train import DATASETS, Parser, contents, fail, first_line, read, replacing
+from train import DATASETS, Parser, contents, fail, first_line, read, replacing, script_of
 
 COLOURS = {  # of the orders, as tables and figures arrange them; others come after (Okabe and Ito)
     "base": "#000000",
@@ -136,9 +136,12 @@ def describe(checkpoint):
     earlier = checkpoint["earlier"]
     first = "train" if "train" in args else "forget"
     later = [step for step in args if step not in ("forget", "select", "train")]
-    prunings = flags_of("prune", later, args)
-    tunings = flags_of("finetune", later, args)
-    require_pruned_then_tuned(later, prunings, tunings)
+    pruning_steps = steps_of("prune", later)
+    tuning_steps = steps_of("finetune", later)
+    if not pruning_steps or not tuning_steps or tuning_steps[-1] != later[-1]:
+        raise ValueError("run prune.py and then finetune.py on it")
+    prunings = [args[step] for step in pruning_steps]
+    tunings = [args[step] for step in tuning_steps]
     require_one("seed", args.values())
     require_one("mask", tunings)
 
@@ -146,7 +149,8 @@ def describe(checkpoint):
     tuning = tunings[-1]
     dense = earlier[first]
     order, data_ratio = order_of(args, training)
-    by_class = dense["class_accuracy"] + right_after_pruning(earlier)["class_accuracy"] + checkpoint["class_accuracy"]
+    pruned = earlier[pruning_steps[-1]]
+    by_class = dense["class_accuracy"] + pruned["class_accuracy"] + checkpoint["class_accuracy"]
     return {
         "dataset": training["dataset"],
         "model": training["model"],
@@ -183,20 +187,9 @@ def data_of(training):
     return text
 
 
-def flags_of(script, steps, args):
-    """The flags of every step that a script made; done again, a step is called prune-2, finetune-2 and so on."""
-    return [args[step] for step in steps if step.split("-")[0] == script]
-
-
-def require_pruned_then_tuned(steps, prunings, tunings):
-    """ValueError if the last of the steps is no fine-tuning, or if there was no pruning."""
-    if not prunings or not tunings or steps[-1].split("-")[0] != "finetune":
-        raise ValueError("run prune.py and then finetune.py on it")
-
-
-def right_after_pruning(earlier):
-    """The history of the last pruning."""
-    return [history for step, history in earlier.items() if step.split("-")[0] == "prune"][-1]
+def steps_of(script, steps):
+    """Those of the steps that a script made; done again, a step is called prune-2, finetune-2 and so on."""
+    return [step for step in steps if script_of(step) == script]
 
 
 def samples_trained_on(args, order, trainings):
@@ -330,7 +323,7 @@ def schedule_of(prunings, tunings, steps):
     """The ratios and epochs of a network that was pruned or fine-tuned more than once, in words."""
     ratios = [flags["ratio"] for flags in prunings]
     epochs = [flags["epochs"] for flags in tunings]
-    alternate = [step.split("-")[0] for step in steps] == ["prune", "finetune"] * len(prunings)
+    alternate = [script_of(step) for step in steps] == ["prune", "finetune"] * len(prunings)
     same_share_each = 1 - (1 - ratios[-1]) ** (np.arange(1, len(ratios) + 1) / len(ratios))  # as p0.8-5x prunes
     even = np.allclose(ratios, same_share_each, rtol=0, atol=1e-5) and len(set(epochs)) == 1
     if alternate and even:

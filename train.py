@@ -771,12 +771,17 @@ def save(path, net, args, history, before=None):
     write(path, checkpoint)
 
 
-def numbered(step, args):
-    """The name of a step that comes after those of args: a step that is done again gets a number."""
-    times = sum(name.split("-")[0] == step for name in args)
+def numbered(script, steps):
+    """The name of a script's step that comes after those of steps: done again, it gets a number, as prune-2."""
+    times = sum(script_of(step) == script for step in steps)
     if times == 0:
-        return step
-    return f"{step}-{times + 1}"
+        return script
+    return f"{script}-{times + 1}"
+
+
+def script_of(step):
+    """The script that made a step, of its name: prune of prune-2."""
+    return step.split("-")[0]
 
 
 def read(path):
