@@ -233,29 +233,31 @@ def scoring_of(args, training, order):
 
 def order_of(args, training):
     """How the samples of a first training were chosen, in words, and what share of the training set they are."""
-    samples = training.get("samples", training["train_size"])
+    size = training["train_size"]
+    samples = training.get("samples", size)
     share = training.get("share", 1.0)
     subset = training.get("subset", "")
     if "select" in args:
-        order = selected_order(args, training)
-        data_ratio = args["select"]["ratio"]
-    elif training["epochs"] == 0:
+        return with_share(selected_order(args, training), share), args["select"]["ratio"]
+    if training["epochs"] == 0:
         return "untrained", DATA_RATIO_OF["untrained"]
-    elif subset or (share >= 1 and samples < training["train_size"]):
-        order = f"own {training.get('name', subset[:8])}".rstrip()
-        data_ratio = samples / share / training["train_size"]
-    elif "renew" in training:
+    if subset or (share >= 1 and samples < size):  # files of earlier versions do not tell a subset's digest
+        name = f"own {training.get('name', subset[:8])}".rstrip()
+        return with_share(name, share), samples / share / size
+    if "renew" in training:
         return crest_order(training), share
-    elif share < 1:
+    if share < 1:
         return "matched", share
-    else:
-        order = "base"
-        data_ratio = DATA_RATIO_OF["base"]
+    return with_share("base", share), DATA_RATIO_OF["base"]
+
+
+def with_share(order, share):
+    """The order, with the share of its samples that an epoch takes where that is not 1; `long` of a random coreset."""
+    if share == 1:
+        return order
     if share > 1 and order == "random":
-        order = "long"
-    elif share != 1:
-        order = f"{order} share {share:g}"
-    return order, data_ratio
+        return "long"
+    return f"{order} share {share:g}"
 
 
 USUAL_OF_CREST = {"random": 0.01, "tau": 0.1, "learned": 0.1}  # the flags of tests/crest.py
