@@ -630,20 +630,20 @@ def in_order(orders):
 class Experiment:
     """The runs of one protocol and one pruning method, by cell, and those of other protocols that serve it.
 
-    own: the runs that make its rows; among: all runs of the report.
+    making: the runs that make its rows; among: all runs of its pruning method.
     """
 
-    def __init__(self, own, among):
-        self.protocol = own[0].protocol
-        self.method = own[0].method
-        shown = [run for run in among if run.method == self.method and serves(run, self.protocol)]
+    def __init__(self, making, among):
+        self.protocol = making[0].protocol
+        self.method = making[0].method
+        shown = [run for run in among if serves(run, self.protocol)]
         self.runs = defaultdict(dict)  # {(order, data ratio, prune ratio): {seed: Run}}
         for run in shown:
             self.runs[run.order, run.data_ratio, run.prune_ratio][run.seed] = run
         self.orders = in_order(run.order for run in shown)
-        self.seeds = sorted({run.seed for run in own})
-        self.data_ratios = data_ratios_of(own) or data_ratios_of(shown) or [1.0]
-        self.prune_ratios = sorted({run.prune_ratio for run in own})
+        self.seeds = sorted({run.seed for run in making})
+        self.data_ratios = data_ratios_of(making) or data_ratios_of(shown) or [1.0]
+        self.prune_ratios = sorted({run.prune_ratio for run in making})
         self.rows = list(itertools.product(self.data_ratios, self.prune_ratios))
 
     def at(self, order, data_ratio, prune_ratio):
@@ -678,28 +678,31 @@ def experiments_of(runs):
     experiments = []
     for method in sorted({run.method for run in runs}, key=lambda method: (method != "magnitude", method)):
         of_method = [run for run in runs if run.method == method]
-        experiments += [Experiment(own, of_method) for own in rows_by_protocol(of_method).values()]
+        experiments += [Experiment(making, of_method) for making in runs_making_rows(of_method).values()]
     return experiments
 
 
-def rows_by_protocol(runs):
-    """{protocol: the runs of one pruning method that make its rows}; no run is without a row."""
+def runs_making_rows(runs):
+    """{protocol: the runs of one pruning method that make its rows}; no run is without a row.
+
+    First those that serve no protocol but their own, then others whose ratios are in no row of a protocol they serve.
+    """
     protocols = {run.protocol for run in runs}
-    own = defaultdict(list)
+    making = defaultdict(list)
     for run in sorted(runs, key=lambda run: rank(run.protocol)):
         if not any(serves(run, other) for other in protocols - {run.protocol}):
-            own[run.protocol].append(run)
+            making[run.protocol].append(run)
     for run in runs:
-        hosts = [protocol for protocol in own if serves(run, protocol)]
-        if not any(has_row_for(run, own[protocol]) for protocol in hosts):
-            first = hosts[0] if hosts else run.protocol
-            own[run.protocol if run.protocol in hosts else first].append(run)
-    return own
+        served = [protocol for protocol in making if serves(run, protocol)]
+        if not any(has_row_for(run, making[protocol]) for protocol in served):
+            protocol = served[0] if served and run.protocol not in served else run.protocol
+            making[protocol].append(run)
+    return making
 
 
-def has_row_for(run, own):
+def has_row_for(run, making):
     """Whether one of the runs that make an experiment's rows has the ratios of this run."""
-    at_prune_ratio = [other for other in own if other.prune_ratio == run.prune_ratio]
+    at_prune_ratio = [other for other in making if other.prune_ratio == run.prune_ratio]
     if run.order in DATA_RATIO_OF:
         return bool(at_prune_ratio)
     return any(other.data_ratio == run.data_ratio for other in at_prune_ratio)
