@@ -37,15 +37,8 @@ COLOURS = {  # of the orders, as tables and figures arrange them; others come af
 SPARE_COLOURS = ("#56B4E9", "#E69F00", "#F0E442", "#8B4513")
 CONTROLS = ("matched", "crest", "crestfresh", "untrained")
 DATA_RATIO_OF = {"base": 1.0, "untrained": 0.0}  # orders that have no data ratio, and what stands in its place
-UNSCORED = (
-    "random",
-    "long",
-    "matched",
-    "crest",
-    "crestfresh",
-    "untrained",
-    "own",
-)  # first words of orders that know no scores
+# First words of orders that know no scores.
+UNSCORED = ("base", "random", "long", "matched", "crest", "crestfresh", "untrained", "own")
 OLD_WORDS = {"lot": "random", "none": "untrained"}  # in checkpoints and csv files of earlier versions
 PUBLISHED = Path(__file__).parent / "tests" / "data" / "published_accuracies.csv"
 PUBLISHED_CURVES = PUBLISHED.with_name("published_curves.csv")
@@ -289,7 +282,7 @@ def selected_order(args, training):
 
 def is_scored(order):
     """Whether an order knows scores: the baseline, controls and own subsets do not."""
-    return order.split()[0] not in ("base", *UNSCORED)
+    return order.split()[0] not in UNSCORED
 
 
 def settings(trainings):
@@ -340,10 +333,8 @@ def checked(fields):
     """The Run of {field: value, or its text}; ValueError says which of them cannot be."""
     kinds = Run.__annotations__
     values = {name: kinds[name](value) for name, value in fields.items()}
-    for ratio in ("data_ratio", "prune_ratio"):
-        values[ratio] = float(
-            f"{values[ratio]:.9g}"
-        )  # 0.6 and 0.6000000000000001, which steps of 0.1 add up to, are one
+    for ratio in ("data_ratio", "prune_ratio"):  # 0.6 and 0.6000000000000001, which steps of 0.1 add up to, are one
+        values[ratio] = float(f"{values[ratio]:.9g}")
     run = Run(**values)
     for name, value in run._asdict().items():
         require_plausible(name, value)
@@ -610,12 +601,14 @@ def relevant_protocol(protocol, order):
     So one random network serves every protocol with the same mask.
     """
     names = sorted(set(departures(protocol)), key=rank)
+    relevant = names
     if order == "base":
-        names = [name for name in names if name in ("frozen", "regrown")]
+        relevant = ("frozen", "regrown")  # forget.py trains it, and nothing chooses its samples
     elif not is_scored(order):
-        names = [name for name in names if name == "regrown"]
+        relevant = ("regrown",)  # forget.py has no part in it
     elif " of own" in order:
-        names = [name for name in names if name in ("indexed", "regrown")]
+        relevant = ("indexed", "regrown")  # the scores are not forget.py's
+    names = [name for name in names if name in relevant]
     if names == list(DEPARTURES):
         return "released"
     return "+".join(names) or "paper"
