@@ -1378,16 +1378,24 @@ def standing(experiment, measure, noise=None):
 
     Level is what an interval that holds 0 cannot tell. measure: of a Run, in %; noise: as in `difference`.
     """
-    sides = set()
-    for order in ("low", "high"):
-        estimate = difference(experiment, order, "base", experiment.rows, noise, measure)
-        if estimate is None or estimate.half_width is None:
-            return None
-        if abs(estimate.mean) <= estimate.half_width:
-            sides.add("level with")
-        else:
-            sides.add("above" if estimate.mean > 0 else "below")
-    return sides.pop() if len(sides) == 1 else "level with"
+    estimates = [difference(experiment, order, "base", experiment.rows, noise, measure) for order in ("low", "high")]
+    if any(estimate is None or estimate.half_width is None for estimate in estimates):
+        return None
+    side = side_of_all(estimates)
+    return "level with" if side == "level" else side
+
+
+def side_of(estimate):
+    """Where an Estimate lies: below or above 0, or level with it where its interval holds 0 or is not known."""
+    if estimate is None or estimate.half_width is None or abs(estimate.mean) <= estimate.half_width:
+        return "level"
+    return "above" if estimate.mean > 0 else "below"
+
+
+def side_of_all(estimates):
+    """The side that all Estimates share, else level."""
+    sides = {side_of(estimate) for estimate in estimates}
+    return sides.pop() if len(sides) == 1 else "level"
 
 
 def figure1(runs, out):

@@ -57,6 +57,8 @@ from report import (
     render,
     row_start,
     save_figure,
+    side_of,
+    side_of_all,
     subject,
     title,
 )
@@ -370,19 +372,6 @@ def first_tables(paths):
     if not tables:
         fail("a picture takes runs by the text or as released")
     return tables
-
-
-def side_of(estimate):
-    """Where an Estimate lies: below or above 0, or level with it where its interval holds 0 or is not known."""
-    if estimate is None or estimate.half_width is None or abs(estimate.mean) <= estimate.half_width:
-        return "level"
-    return "above" if estimate.mean > 0 else "below"
-
-
-def side_of_all(estimates):
-    """The side that all Estimates share, else level."""
-    sides = {side_of(estimate) for estimate in estimates}
-    return sides.pop() if len(sides) == 1 else "level"
 
 
 def forest(paths, out):
