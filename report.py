@@ -706,6 +706,7 @@ def has_row_for(run, making):
 
 FEWEST_DF = 3  # with fewer degrees of freedom, in networks, an interval says nothing
 FEWEST_PAIRS = 3  # likewise, of an interval from the pairs alone
+SEEDS_FOR_A_TEST = 6  # with fewer, a p-value is not shown, and seeds agree by their signs, not by a test of their own
 
 
 class Noise(NamedTuple):
@@ -1061,9 +1062,13 @@ def estimate_texts(estimate, count_seeds):
 
 
 def p_text(estimate):
-    if estimate.p is None or len(estimate.values) < 6:
+    if estimate.p is None or len(estimate.values) < SEEDS_FOR_A_TEST:
         return "-"
-    return f"{estimate.p:.3f}" if estimate.p >= 0.001 else "<0.001"
+    return p_in_words(estimate.p)
+
+
+def p_in_words(p):
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
 def published_text(estimate):
@@ -1130,7 +1135,7 @@ def width_of(columns):
 
 
 def lines_with_entries(columns):
-    """The lines [[text]] of a block, but for those that say nothing beside what row they are."""
+    """The titles of a block, and its lines [[text]], but for those that say nothing beside what row they are."""
     titles, *lines = zip(*columns, strict=True)
     keys = sum(name in KEYS for name in titles)
     return titles, [line for line in lines if set(line[keys:]) != {"-"}]
@@ -1197,8 +1202,8 @@ def statistics_notes(estimates, noises):
         "±: half of the 95 % interval, given this split of the data and this recipe.",
         "Noise is pooled over a pruning method's cells with two seeds: accuracy = cell + seed + residual, sigma below.",
         f"*: not 0 at 5 % by the t test with that noise, Holm-corrected over the {tests} differences of the table.",
-        "p: of the same test, from 6 seeds up. in, out: of the 95 % prediction interval of a new run is the published "
-        "one.",
+        f"p: of the same test, from {SEEDS_FOR_A_TEST} seeds up. "
+        "in, out: of the 95 % prediction interval of a new run is the published one.",
         "mean: over the rows above, averaged within a seed first; its unit is the network.",
     ]
     for method, noise in known.items():

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from report import (
     PUBLISHED,
+    SEEDS_FOR_A_TEST,
     Estimate,
     Experiment,
     Noise,
@@ -36,6 +37,7 @@ from report import (
     holm,
     load_runs,
     numbers,
+    p_in_words,
     paired_half_width,
     pooled_noise,
     published_curves,
@@ -61,7 +63,6 @@ NAMES = {
 }
 PROTOCOLS = ("paper", "released")
 FEWEST_SEEDS = 3  # with fewer, a claim is open
-SEEDS_FOR_A_TEST = 6  # from so many on, the seeds agree by a test of their own, with fewer by their signs
 
 
 class Measure(NamedTuple):
@@ -738,10 +739,6 @@ def published_in_words(contrast):
     if contrast.every:
         return f"{sum(value > 0 for value in published.values)} of {len(published.values)} above 0"
     return f"{published.mean:+.2f}"
-
-
-def p_in_words(p):
-    return f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
 def claims(paths, style):

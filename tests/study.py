@@ -37,6 +37,7 @@ from claims import (
     tables_of,
 )
 from report import (
+    SEEDS_FOR_A_TEST,
     Estimate,
     Run,
     colours_of,
@@ -118,7 +119,7 @@ def effect_row(experiment, order, reference, noise, late_noise):
     row["After pruning"] = difference(experiment, order, reference, experiment.rows, measure=after_pruning)
     row["Networks"] = str(whole.networks)
     row["Of its sign"] = f"{of_its_sign(whole.values)}/{len(whole.values)}"
-    row["Sign flips"] = f"{sign_flip_p(whole.values):.3f}" if len(whole.values) >= 6 else None
+    row["Sign flips"] = f"{sign_flip_p(whole.values):.3f}" if len(whole.values) >= SEEDS_FOR_A_TEST else None
     return row
 
 
