@@ -30,7 +30,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from train import DATASETS, Parser, contents, fail, first_line, read, replacing
+from train import DATASETS, Parser, contents, fail, first_line, read, replacing, script_of
 
 COLOURS = {  # of the orders, as tables and figures arrange them; others come after (Okabe and Ito)
     "base": "#000000",
@@ -43,15 +43,8 @@ COLOURS = {  # of the orders, as tables and figures arrange them; others come af
 SPARE_COLOURS = ("#56B4E9", "#E69F00", "#F0E442", "#8B4513")
 CONTROLS = ("matched", "crest", "crestfresh", "untrained")
 DATA_RATIO_OF = {"base": 1.0, "untrained": 0.0}  # orders that have no data ratio, and what stands in its place
-UNSCORED = (
-    "random",
-    "long",
-    "matched",
-    "crest",
-    "crestfresh",
-    "untrained",
-    "own",
-)  # first words of orders that know no scores
+# First words of orders that know no scores.
+UNSCORED = ("base", "random", "long", "matched", "crest", "crestfresh", "untrained", "own")
 OLD_WORDS = {"lot": "random", "none": "untrained"}  # in checkpoints and csv files of earlier versions
 PUBLISHED = Path(__file__).parent / "tests" / "data" / "published_accuracies.csv"
 PUBLISHED_CURVES = PUBLISHED.with_name("published_curves.csv")
@@ -142,9 +135,12 @@ def describe(checkpoint):
     earlier = checkpoint["earlier"]
     first = "train" if "train" in args else "forget"
     later = [step for step in args if step not in ("forget", "select", "train")]
-    prunings = flags_of("prune", later, args)
-    tunings = flags_of("finetune", later, args)
-    require_pruned_then_tuned(later, prunings, tunings)
+    pruning_steps = steps_of("prune", later)
+    tuning_steps = steps_of("finetune", later)
+    if not pruning_steps or not tuning_steps or tuning_steps[-1] != later[-1]:
+        raise ValueError("run prune.py and then finetune.py on it")
+    prunings = [args[step] for step in pruning_steps]
+    tunings = [args[step] for step in tuning_steps]
     require_one("seed", args.values())
     require_one("mask", tunings)
 
@@ -152,7 +148,8 @@ def describe(checkpoint):
     tuning = tunings[-1]
     dense = earlier[first]
     order, data_ratio = order_of(args, training)
-    by_class = dense["class_accuracy"] + right_after_pruning(earlier)["class_accuracy"] + checkpoint["class_accuracy"]
+    pruned = earlier[pruning_steps[-1]]
+    by_class = dense["class_accuracy"] + pruned["class_accuracy"] + checkpoint["class_accuracy"]
     return {
         "dataset": training["dataset"],
         "model": training["model"],
@@ -189,20 +186,9 @@ def data_of(training):
     return text
 
 
-def flags_of(script, steps, args):
-    """The flags of every step that a script made; done again, a step is called prune-2, finetune-2 and so on."""
-    return [args[step] for step in steps if step.split("-")[0] == script]
-
-
-def require_pruned_then_tuned(steps, prunings, tunings):
-    """ValueError if the last of the steps is no fine-tuning, or if there was no pruning."""
-    if not prunings or not tunings or steps[-1].split("-")[0] != "finetune":
-        raise ValueError("run prune.py and then finetune.py on it")
-
-
-def right_after_pruning(earlier):
-    """The history of the last pruning."""
-    return [history for step, history in earlier.items() if step.split("-")[0] == "prune"][-1]
+def steps_of(script, steps):
+    """Those of the steps that a script made; done again, a step is called prune-2, finetune-2 and so on."""
+    return [step for step in steps if script_of(step) == script]
 
 
 def samples_trained_on(args, order, trainings):
@@ -246,29 +232,31 @@ def scoring_of(args, training, order):
 
 def order_of(args, training):
     """How the samples of a first training were chosen, in words, and what share of the training set they are."""
-    samples = training.get("samples", training["train_size"])
+    size = training["train_size"]
+    samples = training.get("samples", size)
     share = training.get("share", 1.0)
     subset = training.get("subset", "")
     if "select" in args:
-        order = selected_order(args, training)
-        data_ratio = args["select"]["ratio"]
-    elif training["epochs"] == 0:
+        return with_share(selected_order(args, training), share), args["select"]["ratio"]
+    if training["epochs"] == 0:
         return "untrained", DATA_RATIO_OF["untrained"]
-    elif subset or (share >= 1 and samples < training["train_size"]):
-        order = f"own {training.get('name', subset[:8])}".rstrip()
-        data_ratio = samples / share / training["train_size"]
-    elif "renew" in training:
+    if subset or (share >= 1 and samples < size):  # files of earlier versions do not tell a subset's digest
+        name = f"own {training.get('name', subset[:8])}".rstrip()
+        return with_share(name, share), samples / share / size
+    if "renew" in training:
         return crest_order(training), share
-    elif share < 1:
+    if share < 1:
         return "matched", share
-    else:
-        order = "base"
-        data_ratio = DATA_RATIO_OF["base"]
+    return with_share("base", share), DATA_RATIO_OF["base"]
+
+
+def with_share(order, share):
+    """The order, with the share of its samples that an epoch takes where that is not 1; `long` of a random coreset."""
+    if share == 1:
+        return order
     if share > 1 and order == "random":
-        order = "long"
-    elif share != 1:
-        order = f"{order} share {share:g}"
-    return order, data_ratio
+        return "long"
+    return f"{order} share {share:g}"
 
 
 USUAL_OF_CREST = {"random": 0.01, "tau": 0.1, "learned": 0.1}  # the flags of tests/crest.py
@@ -300,7 +288,7 @@ def selected_order(args, training):
 
 def is_scored(order):
     """Whether an order knows scores: the baseline, controls and own subsets do not."""
-    return order.split()[0] not in ("base", *UNSCORED)
+    return order.split()[0] not in UNSCORED
 
 
 def settings(trainings):
@@ -336,7 +324,7 @@ def schedule_of(prunings, tunings, steps):
     """The ratios and epochs of a network that was pruned or fine-tuned more than once, in words."""
     ratios = [flags["ratio"] for flags in prunings]
     epochs = [flags["epochs"] for flags in tunings]
-    alternate = [step.split("-")[0] for step in steps] == ["prune", "finetune"] * len(prunings)
+    alternate = [script_of(step) for step in steps] == ["prune", "finetune"] * len(prunings)
     same_share_each = 1 - (1 - ratios[-1]) ** (np.arange(1, len(ratios) + 1) / len(ratios))  # as p0.8-5x prunes
     even = np.allclose(ratios, same_share_each, rtol=0, atol=1e-5) and len(set(epochs)) == 1
     if alternate and even:
@@ -351,10 +339,8 @@ def checked(fields):
     """The Run of {field: value, or its text}; ValueError says which of them cannot be."""
     kinds = Run.__annotations__
     values = {name: kinds[name](value) for name, value in fields.items()}
-    for ratio in ("data_ratio", "prune_ratio"):
-        values[ratio] = float(
-            f"{values[ratio]:.9g}"
-        )  # 0.6 and 0.6000000000000001, which steps of 0.1 add up to, are one
+    for ratio in ("data_ratio", "prune_ratio"):  # 0.6 and 0.6000000000000001, which steps of 0.1 add up to, are one
+        values[ratio] = float(f"{values[ratio]:.9g}")
     run = Run(**values)
     for name, value in run._asdict().items():
         require_plausible(name, value)
@@ -516,57 +502,6 @@ def require_one_first_training(run, path, first_trainings):
         )
 
 
-# Every flag of every step that a checkpoint keeps, and where a report tells it. What decides a network stands in the
-# name of its run, or all runs agree in it; what does not, has a reason.
-PLACE_OF_FLAG = {
-    "dataset": "all runs agree",
-    "model": "all runs agree; scores of another network are named: low of lenet",
-    "data": "all runs agree",
-    "train_size": "all runs agree",
-    "test_size": "all runs agree",
-    "original": "all runs agree",
-    "seed": "name of the run: seed; all its steps agree",
-    "epochs": "all runs agree: in scoring, first training and fine-tuning",
-    "batch_size": "all runs agree: in scoring, first training and fine-tuning",
-    "lr": "all runs agree: in scoring, first training and fine-tuning",
-    "precision": "all runs agree: in scoring, first training and fine-tuning; of prune.py it moves no weight",
-    "events": "name: protocol",
-    "positions": "name: protocol",
-    "batchnorm": "name: protocol",
-    "ties": "name: protocol",
-    "mask": "name: protocol",
-    "order": "name: order",
-    "cut": "name: order, where it is not the usual one",
-    "share": "name: order",
-    "name": "name: order",
-    "scores": "all runs of an order agree",
-    "subset": "all runs of an order agree",
-    "ratio": "name: data ratio of select.py, prune ratio of prune.py",
-    "scope": "name: pruning method",
-    "criterion": "name: pruning method",
-    "structure": "name: pruning method",
-    "start": "name: pruning method",
-    "start_seed": "name: pruning method says whether it is another; two results of one run are refused",
-    "start_weights": "two results of one run are refused",
-    "device": "moves bits alone, and is told below a table",
-    "threads": "moves bits alone, and is told below a table",
-    "renew": "name: order",
-    "random": "name: order, where it is not the usual one",
-    "tau": "name: order, where it is not the usual one",
-    "learned": "name: order, where it is not the usual one",
-    "chosen_samples": "counted by the step",
-    "choosing_seconds": "counted by the step",
-    "checks": "counted by the step",
-    "renewals": "counted by the step",
-    "dropped": "counted by the step",
-    "samples": "follows from subset and share",
-    "parameters": "counted by the step",
-    "weights": "counted by the step",
-    "zeros": "counted by the step",
-    "live": "counted by the step",
-    "live_zeros": "counted by the step",
-}
-
 METHOD_IN_PATH = {  # what follows pRATIO- in a path of make: the pruning method
     "": "magnitude",
     "live": "live",
@@ -584,29 +519,19 @@ def require_place(run, path):
     protocol, dataset, model, seed, data, pruning = ("", "", "", "", "", "", *Path(path).parts[:-1])[-6:]
     order, _, data_ratio = data.partition("-")
     prune_ratio, _, method = pruning.removeprefix("p").partition("-")
-    named = {
-        "protocol": relevant_protocol(protocol, run.order),
-        "data set": dataset,
-        "network": model,
-        "seed": seed,
-        "order": "base" if order == "full" else order,
-        "data ratio": data_ratio or f"{run.data_ratio:g}",
-        "prune ratio": prune_ratio,
-        "pruning method": METHOD_IN_PATH.get(method, method),
+    facts = {  # what: (of the run, by its path)
+        "protocol": (run.protocol, relevant_protocol(protocol, run.order)),
+        "data set": (run.dataset, dataset),
+        "network": (run.model, model),
+        "seed": (f"seed{run.seed}", seed),
+        "order": (run.order, "base" if order == "full" else order),
+        "data ratio": (f"{run.data_ratio:g}", data_ratio or f"{run.data_ratio:g}"),  # full and untrained have none
+        "prune ratio": (f"{run.prune_ratio:g}", prune_ratio),
+        "pruning method": (run.method, METHOD_IN_PATH.get(method, method)),
     }
-    held = {
-        "protocol": run.protocol,
-        "data set": run.dataset,
-        "network": run.model,
-        "seed": f"seed{run.seed}",
-        "order": run.order,
-        "data ratio": f"{run.data_ratio:g}",
-        "prune ratio": f"{run.prune_ratio:g}",
-        "pruning method": run.method,
-    }
-    for what, value in held.items():
-        if value != named[what]:
-            fail(f"{path} is another run than its path says: its {what} is {value}; delete it, and make it again")
+    for what, (held, named) in facts.items():
+        if held != named:
+            fail(f"{path} is another run than its path says: its {what} is {held}; delete it, and make it again")
 
 
 def require_one_result(run, path, seen):
@@ -682,12 +607,14 @@ def relevant_protocol(protocol, order):
     So one random network serves every protocol with the same mask.
     """
     names = sorted(set(departures(protocol)), key=rank)
+    relevant = names
     if order == "base":
-        names = [name for name in names if name in ("frozen", "regrown")]
+        relevant = ("frozen", "regrown")  # forget.py trains it, and nothing chooses its samples
     elif not is_scored(order):
-        names = [name for name in names if name == "regrown"]
+        relevant = ("regrown",)  # forget.py has no part in it
     elif " of own" in order:
-        names = [name for name in names if name in ("indexed", "regrown")]
+        relevant = ("indexed", "regrown")  # the scores are not forget.py's
+    names = [name for name in names if name in relevant]
     if names == list(DEPARTURES):
         return "released"
     return "+".join(names) or "paper"
@@ -702,20 +629,20 @@ def in_order(orders):
 class Experiment:
     """The runs of one protocol and one pruning method, by cell, and those of other protocols that serve it.
 
-    own: the runs that make its rows; among: all runs of the report.
+    making: the runs that make its rows; among: all runs of its pruning method.
     """
 
-    def __init__(self, own, among):
-        self.protocol = own[0].protocol
-        self.method = own[0].method
-        shown = [run for run in among if run.method == self.method and serves(run, self.protocol)]
+    def __init__(self, making, among):
+        self.protocol = making[0].protocol
+        self.method = making[0].method
+        shown = [run for run in among if serves(run, self.protocol)]
         self.runs = defaultdict(dict)  # {(order, data ratio, prune ratio): {seed: Run}}
         for run in shown:
             self.runs[run.order, run.data_ratio, run.prune_ratio][run.seed] = run
         self.orders = in_order(run.order for run in shown)
-        self.seeds = sorted({run.seed for run in own})
-        self.data_ratios = data_ratios_of(own) or data_ratios_of(shown) or [1.0]
-        self.prune_ratios = sorted({run.prune_ratio for run in own})
+        self.seeds = sorted({run.seed for run in making})
+        self.data_ratios = data_ratios_of(making) or data_ratios_of(shown) or [1.0]
+        self.prune_ratios = sorted({run.prune_ratio for run in making})
         self.rows = list(itertools.product(self.data_ratios, self.prune_ratios))
 
     def at(self, order, data_ratio, prune_ratio):
@@ -750,28 +677,31 @@ def experiments_of(runs):
     experiments = []
     for method in sorted({run.method for run in runs}, key=lambda method: (method != "magnitude", method)):
         of_method = [run for run in runs if run.method == method]
-        experiments += [Experiment(own, of_method) for own in rows_by_protocol(of_method).values()]
+        experiments += [Experiment(making, of_method) for making in runs_making_rows(of_method).values()]
     return experiments
 
 
-def rows_by_protocol(runs):
-    """{protocol: the runs of one pruning method that make its rows}; no run is without a row."""
+def runs_making_rows(runs):
+    """{protocol: the runs of one pruning method that make its rows}; no run is without a row.
+
+    First those that serve no protocol but their own, then others whose ratios are in no row of a protocol they serve.
+    """
     protocols = {run.protocol for run in runs}
-    own = defaultdict(list)
+    making = defaultdict(list)
     for run in sorted(runs, key=lambda run: rank(run.protocol)):
         if not any(serves(run, other) for other in protocols - {run.protocol}):
-            own[run.protocol].append(run)
+            making[run.protocol].append(run)
     for run in runs:
-        hosts = [protocol for protocol in own if serves(run, protocol)]
-        if not any(has_row_for(run, own[protocol]) for protocol in hosts):
-            first = hosts[0] if hosts else run.protocol
-            own[run.protocol if run.protocol in hosts else first].append(run)
-    return own
+        served = [protocol for protocol in making if serves(run, protocol)]
+        if not any(has_row_for(run, making[protocol]) for protocol in served):
+            protocol = served[0] if served and run.protocol not in served else run.protocol
+            making[protocol].append(run)
+    return making
 
 
-def has_row_for(run, own):
+def has_row_for(run, making):
     """Whether one of the runs that make an experiment's rows has the ratios of this run."""
-    at_prune_ratio = [other for other in own if other.prune_ratio == run.prune_ratio]
+    at_prune_ratio = [other for other in making if other.prune_ratio == run.prune_ratio]
     if run.order in DATA_RATIO_OF:
         return bool(at_prune_ratio)
     return any(other.data_ratio == run.data_ratio for other in at_prune_ratio)
@@ -782,6 +712,7 @@ def has_row_for(run, own):
 
 FEWEST_DF = 3  # with fewer degrees of freedom, in networks, an interval says nothing
 FEWEST_PAIRS = 3  # likewise, of an interval from the pairs alone
+SEEDS_FOR_A_TEST = 6  # with fewer, a p-value is not shown, and seeds agree by their signs, not by a test of their own
 
 
 class Noise(NamedTuple):
@@ -1137,9 +1068,13 @@ def estimate_texts(estimate, count_seeds):
 
 
 def p_text(estimate):
-    if estimate.p is None or len(estimate.values) < 6:
+    if estimate.p is None or len(estimate.values) < SEEDS_FOR_A_TEST:
         return "-"
-    return f"{estimate.p:.3f}" if estimate.p >= 0.001 else "<0.001"
+    return p_in_words(estimate.p)
+
+
+def p_in_words(p):
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
 def published_text(estimate):
@@ -1206,7 +1141,7 @@ def width_of(columns):
 
 
 def lines_with_entries(columns):
-    """The lines [[text]] of a block, but for those that say nothing beside what row they are."""
+    """The titles of a block, and its lines [[text]], but for those that say nothing beside what row they are."""
     titles, *lines = zip(*columns, strict=True)
     keys = sum(name in KEYS for name in titles)
     return titles, [line for line in lines if set(line[keys:]) != {"-"}]
@@ -1273,8 +1208,8 @@ def statistics_notes(estimates, noises):
         "±: half of the 95 % interval, given this split of the data and this recipe.",
         "Noise is pooled over a pruning method's cells with two seeds: accuracy = cell + seed + residual, sigma below.",
         f"*: not 0 at 5 % by the t test with that noise, Holm-corrected over the {tests} differences of the table.",
-        "p: of the same test, from 6 seeds up. in, out: of the 95 % prediction interval of a new run is the published "
-        "one.",
+        f"p: of the same test, from {SEEDS_FOR_A_TEST} seeds up. "
+        "in, out: of the 95 % prediction interval of a new run is the published one.",
         "mean: over the rows above, averaged within a seed first; its unit is the network.",
     ]
     for method, noise in known.items():
@@ -1454,16 +1389,24 @@ def standing(experiment, measure, noise=None):
 
     Level is what an interval that holds 0 cannot tell. measure: of a Run, in %; noise: as in `difference`.
     """
-    sides = set()
-    for order in ("low", "high"):
-        estimate = difference(experiment, order, "base", experiment.rows, noise, measure)
-        if estimate is None or estimate.half_width is None:
-            return None
-        if abs(estimate.mean) <= estimate.half_width:
-            sides.add("level with")
-        else:
-            sides.add("above" if estimate.mean > 0 else "below")
-    return sides.pop() if len(sides) == 1 else "level with"
+    estimates = [difference(experiment, order, "base", experiment.rows, noise, measure) for order in ("low", "high")]
+    if any(estimate is None or estimate.half_width is None for estimate in estimates):
+        return None
+    side = side_of_all(estimates)
+    return "level with" if side == "level" else side
+
+
+def side_of(estimate):
+    """Where an Estimate lies: below or above 0, or level with it where its interval holds 0 or is not known."""
+    if estimate is None or estimate.half_width is None or abs(estimate.mean) <= estimate.half_width:
+        return "level"
+    return "above" if estimate.mean > 0 else "below"
+
+
+def side_of_all(estimates):
+    """The side that all Estimates share, else level."""
+    sides = {side_of(estimate) for estimate in estimates}
+    return sides.pop() if len(sides) == 1 else "level"
 
 
 def figure1(runs, out):

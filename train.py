@@ -100,13 +100,9 @@ def load(name, root, device="cpu"):
     Of CIFAR, torchvision checks what it downloads; whether a CIFAR10.pt came from there is not known, and not told.
     """
     path = Path(root) / f"{name}.pt"
-    packed = None
-    if not path.exists():
-        packed = pack(name, path)
+    packed = None if path.exists() else pack(name, path)
     try:
-        if packed is None:
-            packed = load_pt(path)
-        tensors = splits(packed, name)
+        tensors = splits(packed or load_pt(path), name)
     except Exception as error:
         fail(f"cannot use the data set {path} ({first_line(error)}); if it is damaged, copy a good one there")
     train_images, _, test_images, _ = tensors
@@ -190,17 +186,23 @@ def locked(folder):
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         for _ in range(600):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(1)
-                continue
-            except OSError:
-                pass
-            break
+            if not held_by_another(descriptor):
+                break
+            time.sleep(1)
         yield
     finally:
         os.close(descriptor)
+
+
+def held_by_another(descriptor):
+    """Whether another process holds the lock; if not, this one holds it now, unless the folder knows no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def from_torchvision(name, folder):
@@ -771,12 +773,17 @@ def save(path, net, args, history, before=None):
     write(path, checkpoint)
 
 
-def numbered(step, args):
-    """The name of a step that comes after those of args: a step that is done again gets a number."""
-    times = sum(name.split("-")[0] == step for name in args)
+def numbered(script, steps):
+    """The name of a script's step that comes after those of steps: done again, it gets a number, as prune-2."""
+    times = sum(script_of(step) == script for step in steps)
     if times == 0:
-        return step
-    return f"{step}-{times + 1}"
+        return script
+    return f"{script}-{times + 1}"
+
+
+def script_of(step):
+    """The script that made a step, of its name: prune of prune-2."""
+    return step.split("-")[0]
 
 
 def read(path):

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from report import (
     PUBLISHED,
+    SEEDS_FOR_A_TEST,
     Estimate,
     Experiment,
     Noise,
@@ -36,6 +37,7 @@ from report import (
     holm,
     load_runs,
     numbers,
+    p_in_words,
     paired_half_width,
     pooled_noise,
     published_curves,
@@ -61,7 +63,6 @@ NAMES = {
 }
 PROTOCOLS = ("paper", "released")
 FEWEST_SEEDS = 3  # with fewer, a claim is open
-SEEDS_FOR_A_TEST = 6  # from so many on, the seeds agree by a test of their own, with fewer by their signs
 
 
 class Measure(NamedTuple):
@@ -163,17 +164,20 @@ CELLS_IN_WORDS = {
     GRID: "twenty pruned cells",
     UNPRUNED: "unpruned, five data ratios",
 }
-END_IN_WORDS = {AT_THE_END.words: ""}
 
 
 def less(network, order, reference, cells=CELL, direction="", measure=AT_THE_END):
     """order less reference, mean over cells."""
     where = CELLS_IN_WORDS.get(cells, ratios_in_words(cells))
-    what = END_IN_WORDS.get(measure.words, measure.words)
-    words = ", ".join(filter(None, [f"{order} less {reference}", where, what]))
+    words = ", ".join(filter(None, [f"{order} less {reference}", where, measure_in_words(measure)]))
     plus = tuple((order, cell) for cell in cells)
     minus = tuple((reference, cell) for cell in cells)
     return Contrast(network, words, plus, minus, len(cells), direction, measure)
+
+
+def measure_in_words(measure):
+    """What a measure is called in a contrast: nothing where it is the usual one."""
+    return "" if measure.words == AT_THE_END.words else measure.words
 
 
 def both(network, cells=CELL, direction="", measure=AT_THE_END):
@@ -205,9 +209,8 @@ def gain_by_data(order, smaller, larger, direction="", measure=AT_THE_END):
     """The gain of one data ratio less that of a larger one; our baseline is the same network in both."""
     few = less(CIFAR100, order, "base", cells_of([smaller], PRUNED))
     many = less(CIFAR100, order, "base", cells_of([larger], PRUNED))
-    words = f"gain of {order} with {100 * smaller:g} % less with {100 * larger:g} % of the data"
-    what = END_IN_WORDS.get(measure.words, measure.words)
-    words = ", ".join(filter(None, [words, what]))
+    gain = f"gain of {order} with {100 * smaller:g} % less with {100 * larger:g} % of the data"
+    words = ", ".join(filter(None, [gain, measure_in_words(measure)]))
     plus = few.plus + many.minus
     minus = few.minus + many.plus
     return Contrast(CIFAR100, words, plus, minus, len(PRUNED), direction, measure)
@@ -547,19 +550,17 @@ def noise_and_half_width(contrast, table, values, of_seeds):
         spread = statistics.stdev(values) if half_width is not None else 0.0
         return Noise(spread, len(values) - 1), half_width
     pooled = table.noises[contrast.measure.last_epochs]
-    shares = Counter()
-    runs = Counter()
+    weights_of_networks = Counter()
+    weights_of_runs = Counter()
     for seed, weighted in enumerate(of_seeds):
         for weight, run in weighted:
-            shares[seed, run.network] += weight
-            runs[seed, run.network, run.prune_ratio] += weight
+            weights_of_networks[seed, run.network] += weight
+            weights_of_runs[seed, run.network, run.prune_ratio] += weight
     prune_ratios = {run.prune_ratio for weighted in of_seeds for _, run in weighted}
-    if within_network(of_seeds[0]):
-        noise, weights = pooled.run, runs
-    elif len(prune_ratios) > 1:
-        noise, weights = pooled.network, shares
-    else:
-        noise, weights = pooled.run, shares
+    if len(prune_ratios) > 1 and not within_network(of_seeds[0]):
+        noise, weights = pooled.network, weights_of_networks
+    else:  # at one prune ratio a network is one run; within a network its own luck cancels
+        noise, weights = pooled.run, weights_of_runs
     return noise, noise.half_width(sum(weight**2 for weight in weights.values()) / len(values) ** 2)
 
 
@@ -740,10 +741,6 @@ def published_in_words(contrast):
     return f"{published.mean:+.2f}"
 
 
-def p_in_words(p):
-    return f"{p:.3f}" if p >= 0.001 else "<0.001"
-
-
 def claims(paths, style):
     """The claims of the paper judged on any runs, those of which they have network and protocol, as text in a style."""
     tables = tables_of(paths)
@@ -752,8 +749,8 @@ def claims(paths, style):
     judgements = [one for one in every if (one.contrast.network, one.protocol) in known]
     if not judgements:
         fail("no claim of the paper is about these networks, by the text or as released")
-    numbers = dict.fromkeys(judgement.claim for judgement in judgements)
-    notes = [f"{claim.number}: {claim.words} ({claim.section})." for claim in numbers]
+    judged_claims = dict.fromkeys(judgement.claim for judgement in judgements)
+    notes = [f"{claim.number}: {claim.words} ({claim.section})." for claim in judged_claims]
     tests = f"p is Holm-corrected over the {len(every)} contrasts of the list; one without runs counts as a test, too."
     rows = claim_rows(judgements)
     columns = [(name, *(row[name] for row in rows)) for name in rows[0]]

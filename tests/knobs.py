@@ -12,22 +12,18 @@ import os
 import re
 import sys
 
-SCORED_ORDERS = ["low", "high", "random", "el2n", "ccs", "long"]
-UNSCORED_ORDERS = ["matched", "crest", "crestfresh"]
-ORDERS = [*SCORED_ORDERS, *UNSCORED_ORDERS, "untrained"]
+CORESETS = ["low", "high", "random", "el2n", "ccs", "long"]  # orders that have a subset.npy
+WITHOUT_SUBSET = ["matched", "crest", "crestfresh"]
+ORDERS = [*CORESETS, *WITHOUT_SUBSET, "untrained"]
 PRUNING_METHODS = ["live", "global", "random", "channels", "rewound", "reinitialised", "5x"]
-TRAINING_FLAGS = [
-    "--lr",
-    "--batch-size",
-    "--precision",
-    "--device",
-]  # what every step that trains takes and no knob sets
+# What every step that trains takes and no knob sets.
+TRAINING_FLAGS = ["--lr", "--batch-size", "--precision", "--device"]
 
 WHOLE = r"(0|[1-9][0-9]*)"
 DATA_RATIO = r"(1|0\.[0-9]*[1-9])"
 PRUNE_RATIO = rf"(0|0\.[0-9]*[1-9])(-({'|'.join(PRUNING_METHODS)}))?"
 PATH = r"[\w./~+=@][\w./~+=@-]*"
-SIZED = rf"({'|'.join(SCORED_ORDERS + UNSCORED_ORDERS)})-{DATA_RATIO}"
+SIZED = rf"({'|'.join(CORESETS + WITHOUT_SUBSET)})-{DATA_RATIO}"
 FILES = (  # those of a seed
     r"(forget|correct|errors)\.npy",
     rf"{SIZED}/subset\.npy",
@@ -143,7 +139,7 @@ def check_file(goal, runs, departures):
     if file.startswith("none/"):
         refuse(f"{goal}: none is called untrained")
     if not any(re.fullmatch(pattern, file) for pattern in FILES):
-        orders = f"full, untrained, or {', '.join(SCORED_ORDERS)}, matched with a ratio as low-0.1"
+        orders = f"full, untrained, or {', '.join(CORESETS)}, matched with a ratio as low-0.1"
         refuse(f"{goal}: {file} is none of forget.npy, ORDER/dense.pt, ORDER/p0.8/finetuned.pt, ...; ORDER is {orders}")
 
 

@@ -37,6 +37,7 @@ from claims import (
     tables_of,
 )
 from report import (
+    SEEDS_FOR_A_TEST,
     Estimate,
     Run,
     colours_of,
@@ -57,6 +58,8 @@ from report import (
     render,
     row_start,
     save_figure,
+    side_of,
+    side_of_all,
     subject,
     title,
 )
@@ -116,7 +119,7 @@ def effect_row(experiment, order, reference, noise, late_noise):
     row["After pruning"] = difference(experiment, order, reference, experiment.rows, measure=after_pruning)
     row["Networks"] = str(whole.networks)
     row["Of its sign"] = f"{of_its_sign(whole.values)}/{len(whole.values)}"
-    row["Sign flips"] = f"{sign_flip_p(whole.values):.3f}" if len(whole.values) >= 6 else None
+    row["Sign flips"] = f"{sign_flip_p(whole.values):.3f}" if len(whole.values) >= SEEDS_FOR_A_TEST else None
     return row
 
 
@@ -370,19 +373,6 @@ def first_tables(paths):
     if not tables:
         fail("a picture takes runs by the text or as released")
     return tables
-
-
-def side_of(estimate):
-    """Where an Estimate lies: below or above 0, or level with it where its interval holds 0 or is not known."""
-    if estimate is None or estimate.half_width is None or abs(estimate.mean) <= estimate.half_width:
-        return "level"
-    return "above" if estimate.mean > 0 else "below"
-
-
-def side_of_all(estimates):
-    """The side that all Estimates share, else level."""
-    sides = {side_of(estimate) for estimate in estimates}
-    return sides.pop() if len(sides) == 1 else "level"
 
 
 def forest(paths, out):

@@ -25,6 +25,57 @@ def with_flag(held, path, step, flag, value):
     return str(path)
 
 
+# Every flag of every step that a checkpoint keeps, and where a report tells it. What decides a network stands in the
+# name of its run, or all runs agree in it; what does not, has a reason.
+PLACE_OF_FLAG = {
+    "dataset": "all runs agree",
+    "model": "all runs agree; scores of another network are named: low of lenet",
+    "data": "all runs agree",
+    "train_size": "all runs agree",
+    "test_size": "all runs agree",
+    "original": "all runs agree",
+    "seed": "name of the run: seed; all its steps agree",
+    "epochs": "all runs agree: in scoring, first training and fine-tuning",
+    "batch_size": "all runs agree: in scoring, first training and fine-tuning",
+    "lr": "all runs agree: in scoring, first training and fine-tuning",
+    "precision": "all runs agree: in scoring, first training and fine-tuning; of prune.py it moves no weight",
+    "events": "name: protocol",
+    "positions": "name: protocol",
+    "batchnorm": "name: protocol",
+    "ties": "name: protocol",
+    "mask": "name: protocol",
+    "order": "name: order",
+    "cut": "name: order, where it is not the usual one",
+    "share": "name: order",
+    "name": "name: order",
+    "scores": "all runs of an order agree",
+    "subset": "all runs of an order agree",
+    "ratio": "name: data ratio of select.py, prune ratio of prune.py",
+    "scope": "name: pruning method",
+    "criterion": "name: pruning method",
+    "structure": "name: pruning method",
+    "start": "name: pruning method",
+    "start_seed": "name: pruning method says whether it is another; two results of one run are refused",
+    "start_weights": "two results of one run are refused",
+    "device": "moves bits alone, and is told below a table",
+    "threads": "moves bits alone, and is told below a table",
+    "renew": "name: order",
+    "random": "name: order, where it is not the usual one",
+    "tau": "name: order, where it is not the usual one",
+    "learned": "name: order, where it is not the usual one",
+    "chosen_samples": "counted by the step",
+    "choosing_seconds": "counted by the step",
+    "checks": "counted by the step",
+    "renewals": "counted by the step",
+    "dropped": "counted by the step",
+    "samples": "follows from subset and share",
+    "parameters": "counted by the step",
+    "weights": "counted by the step",
+    "zeros": "counted by the step",
+    "live": "counted by the step",
+    "live_zeros": "counted by the step",
+}
+
 OTHER = {  # another value of every flag that decides a coreset or a network, in every step that has it
     "dataset": "CIFAR10",
     "model": "lenet",
@@ -54,9 +105,9 @@ LATER_STEPS_TELL_IT_AGAIN = ("dataset", "data", "train_size", "test_size", "mode
 
 def test_every_flag_of_a_checkpoint_has_its_place(held, tmp_path):
     flags = set().union(*held["args"].values())
-    assert flags - set(report.PLACE_OF_FLAG) == set()
+    assert flags - set(PLACE_OF_FLAG) == set()
     run("train.py", "--dataset", "MNIST", "--model", "fcnet", "--epochs", 0, *USUAL, "--out", tmp_path / "x.pt")
-    assert set(torch.load(tmp_path / "x.pt", weights_only=True)["args"]["train"]) <= set(report.PLACE_OF_FLAG)
+    assert set(torch.load(tmp_path / "x.pt", weights_only=True)["args"]["train"]) <= set(PLACE_OF_FLAG)
 
 
 @pytest.mark.parametrize("step", ["forget", "select", "train", "prune", "finetune"])
@@ -64,7 +115,7 @@ def test_another_value_of_a_flag_is_another_cell_or_is_refused(held, tmp_path, c
     """No two runs that differ in what decides a coreset or a network are one cell of a table."""
     tried = 0
     for flag in held["args"][step]:
-        decides = report.PLACE_OF_FLAG[flag].startswith(("name", "all runs")) and flag in OTHER
+        decides = PLACE_OF_FLAG[flag].startswith(("name", "all runs")) and flag in OTHER
         if not decides or (step, flag) == ("prune", "precision"):
             continue
         if step != "train" and flag in LATER_STEPS_TELL_IT_AGAIN and (step, flag) != ("forget", "model"):
