@@ -18,8 +18,12 @@ import io
 import json
 import os
 import platform
+import signal
 import sys
 from pathlib import Path
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback, while it loads, too
 
 import numpy as np
 

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import runpy
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -22,6 +23,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback, while it loads, too
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 

@@ -28,6 +28,7 @@ thread at once, fp32, interleaved; medians of six or more:
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -36,6 +37,8 @@ import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback, while it loads, too
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch

@@ -43,10 +43,14 @@ tau, T1, P and the random sets are as the authors' released program has them. It
 
 import contextlib
 import math
+import signal
 import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback, while it loads, too
 
 import numpy as np
 import torch

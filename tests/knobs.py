@@ -10,7 +10,11 @@ import argparse
 import difflib
 import os
 import re
+import signal
 import sys
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback, while it loads, too
 
 CORESETS = ["low", "high", "random", "el2n", "ccs", "long"]  # orders that have a subset.npy
 WITHOUT_SUBSET = ["matched", "crest", "crestfresh"]

@@ -8,8 +8,12 @@ The test set stays as it is. The original training labels are kept beside the fl
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback, while it loads, too
 
 import numpy as np
 import torch

@@ -9,11 +9,15 @@ anew, so that no number of a page is typed by hand.
 import itertools
 import math
 import re
+import signal
 import statistics
 import sys
 from collections import Counter
 from pathlib import Path
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback, while it loads, too
+    sys.path.insert(0, str(Path(__file__).resolve().parent))  # python -P leaves it out
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from claims import (

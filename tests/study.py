@@ -11,6 +11,7 @@ paper's claims and the rule. The sentence above a picture is made from its data.
 
 import csv
 import itertools
+import signal
 import statistics
 import sys
 from pathlib import Path
@@ -18,6 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback, while it loads, too
+    sys.path.insert(0, str(Path(__file__).resolve().parent))  # python -P leaves it out
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from claims import (

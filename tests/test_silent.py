@@ -9,6 +9,7 @@ import runpy
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -350,14 +351,18 @@ train.main()
 # ------------------------------------------------------------------------------------------------ other places
 
 
-@pytest.mark.parametrize("script", ["forget.py", "select.py", "train.py", "prune.py", "finetune.py", "report.py"])
+WITH_TORCH = ["forget.py", "train.py", "prune.py", "finetune.py", "report.py"]
+WITH_TORCH += [f"tests/{name}.py" for name in ("audit", "bench", "crest", "noise", "pages", "study")]
+
+
+@pytest.mark.parametrize("script", ["select.py", *WITH_TORCH])
 def test_python_that_leaves_out_the_folder(tmp_path, script):
     """As PYTHONSAFEPATH does, with other people's modules on the path."""
     for name in ("train", "prune"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('another')\n")
     environment = os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(tmp_path)}
     out = run(sys.executable, ROOT / script, "--help", cwd=tmp_path, env=environment)
-    assert out.startswith(f"usage: {script}")
+    assert out.startswith(f"usage: {Path(script).name}")
 
 
 class Notebook(io.StringIO):
@@ -399,13 +404,27 @@ def test_closed_streams_leave_files_alone(tmp_path):
     assert "train" in load(tmp_path / "o.pt")["args"]
 
 
-@pytest.mark.parametrize("script", ["forget.py", "train.py", "prune.py", "finetune.py"])
-def test_an_interrupt_while_it_loads_prints_nothing(tmp_path, script):
-    (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+def interrupted(tmp_path, module, *command, text=None):
+    """(stdout, stderr, exit status) of a command that is interrupted while it imports a module."""
+    (tmp_path / f"{module}.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    process = start(sys.executable, ROOT / script, "--help", env=environment)
-    out, err = process.communicate()
-    assert (process.returncode, out, err) == (-signal.SIGINT, "", "")
+    process = start(sys.executable, *command, env=environment, stdin=subprocess.PIPE)
+    return (*process.communicate(text), process.returncode)
+
+
+@pytest.mark.parametrize("script", WITH_TORCH)
+def test_an_interrupt_while_it_loads_prints_nothing(tmp_path, script):
+    assert interrupted(tmp_path, "torch", ROOT / script, "--help") == ("", "", -signal.SIGINT)
+
+
+def test_an_interrupt_of_select_prints_nothing(tmp_path):
+    assert interrupted(tmp_path, "numpy", ROOT / "select.py", "--help") == ("", "", -signal.SIGINT)
+
+
+def test_an_interrupt_of_what_make_runs_first_prints_nothing(tmp_path):
+    plan = "python train.py --seed 0 --epochs 1 --out runs/paper/MNIST/fcnet/seed0/matched-0.1/dense.pt\n"
+    words = (ROOT / "tests/status.py", "status", "--runs", tmp_path)
+    assert interrupted(tmp_path, "torch", *words, text=plan) == ("", "", -signal.SIGINT)
 
 
 # ---------------------------------------------------------------------------------------------------- what is said
