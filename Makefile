@@ -34,7 +34,7 @@ MODEL        = fcnet
 DATA_RATIOS  = 0.1 0.2 0.3
 ## shares of the weights, and how, as 0.8-global
 PRUNE_RATIOS = 0.4 0.6 0.8
-## or random el2n ccs long matched crest crestfresh untrained
+## or random el2n ccs long matched crest[fresh] untrained
 ORDERS       = low high
 ## whole numbers; from two on there are intervals
 SEEDS        = 0
@@ -150,7 +150,7 @@ help:  ## this list
 	@echo '    make $(RUNS)/paper/CIFAR100/resnet18/seed0/low-0.1/p0.4/finetuned.pt'
 	@echo 'Knobs, such as make table MODEL=lenet SEEDS="0 1 2":'
 	@awk -F ' *= *' '/^## / { text = substr($$0, 4) } text && /^[A-Z_]+ *=/ { print $$1 "=" $$2 "\t" text; text = "" }' \
-	    Makefile | sed 's/$$(.*\t/\t/' | expand -t 28
+	    Makefile | sed 's/$$(.*\t/\t/' | expand -t 26
 	@echo 'How to prune, see README: 0.8-live -global -random -channels -rewound'
 	@echo '                          -reinitialised -5x'
 
@@ -195,11 +195,8 @@ closing     = $(foreach line,saved_as figures_too more_seeds,$(if $($(line)),$(c
 saved_as    = saved: $(saved)
 
 table1 $(rows) table $(grids) ablation: | $$(venv)
-	@$(report) > $(saved).tmp
-	@echo >> $(saved).tmp
-	@$(effects) >> $(saved).tmp
-	@mv $(saved).tmp $(saved)
-	@cat $(saved)
+	@text=$$($(report) && echo && $(effects)) && printf '%s\n' "$$text" && \
+	    printf '%s\n' "$$text" > $(saved).tmp && mv $(saved).tmp $(saved)
 	@printf '%s\n' '' $(closing)
 
 figures: | $$(tools)  ## figures 1 and 2, cost and scores, of the finished runs of a table

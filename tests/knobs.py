@@ -24,13 +24,14 @@ PRUNING_METHODS = ["live", "global", "random", "channels", "rewound", "reinitial
 TRAINING_FLAGS = ["--lr", "--batch-size", "--precision", "--device"]
 
 WHOLE = r"(0|[1-9][0-9]*)"
+SEED = r"(0|[1-9][0-9]{0,8})"  # torch tells those below 2**32 apart
 DATA_RATIO = r"(1|0\.[0-9]*[1-9])"
 PRUNE_RATIO = rf"(0|0\.[0-9]*[1-9])(-({'|'.join(PRUNING_METHODS)}))?"
 PATH = r"[\w./~+=@][\w./~+=@-]*"
 SIZED = rf"({'|'.join(CORESETS + WITHOUT_SUBSET)})-{DATA_RATIO}"
 FILES = (  # those of a seed
     r"(forget|correct|errors)\.npy",
-    rf"{SIZED}/subset\.npy",
+    rf"({'|'.join(CORESETS)})-{DATA_RATIO}/subset\.npy",
     rf"(full|untrained|{SIZED})/dense\.pt",
     rf"(full|untrained|{SIZED})/p{PRUNE_RATIO}/(pruned|finetuned)\.pt",
 )
@@ -43,7 +44,7 @@ KINDS = {  # knob: what each of its words must be, as a pattern and in words
     "DATA_RATIOS": (DATA_RATIO, "a ratio above 0 and at most 1 such as 0.1"),
     "PRUNE_RATIOS": (PRUNE_RATIO, "a ratio from 0 to below 1 such as 0.8, or 0.8-global"),
     "ORDERS": ("|".join(ORDERS), f"one of {', '.join(ORDERS)}"),
-    "SEEDS": (WHOLE, "a whole number"),
+    "SEEDS": (SEED, "a whole number below 10**9"),
     "EPOCHS": (WHOLE, "a whole number"),
     "TUNE_EPOCHS": (WHOLE, "a whole number"),
     "FORMAT": ("text|markdown|latex", "text, markdown or latex"),
@@ -69,7 +70,9 @@ def refuse(message):
 
 
 def nearest(word, words):
-    return difflib.get_close_matches(word, words, n=1, cutoff=0)[0]
+    """The most similar of the words, whether they have capitals or not."""
+    capitals = {other.upper(): other for other in words}
+    return capitals[difflib.get_close_matches(word.upper(), capitals, n=1, cutoff=0)[0]]
 
 
 def check_values(knobs):
@@ -138,24 +141,34 @@ def check_file(goal, runs, departures):
         knob = {"epochs": "EPOCHS", "tune": "TUNE_EPOCHS"}[match[1]]
         refuse(f"{goal}: make it with {knob}={match[2]}")
     check_protocol(protocol, departures)
-    if not re.fullmatch(f"seed{WHOLE}", seed):
+    if not re.fullmatch(f"seed{SEED}", seed):
         refuse(f"{goal}: {seed} is not seedK")
     if file.startswith("none/"):
         refuse(f"{goal}: none is called untrained")
     if not any(re.fullmatch(pattern, file) for pattern in FILES):
-        orders = f"full, untrained, or {', '.join(CORESETS)}, matched with a ratio as low-0.1"
+        orders = f"full, untrained, or {', '.join(CORESETS + WITHOUT_SUBSET)} with a ratio as low-0.1"
         refuse(f"{goal}: {file} is none of forget.npy, ORDER/dense.pt, ORDER/p0.8/finetuned.pt, ...; ORDER is {orders}")
+
+
+def is_a_value(word):
+    """Whether a word may be one of several that a knob takes."""
+    return any(re.fullmatch(KINDS[knob][0], word) for knob in ("DATA_RATIOS", "PRUNE_RATIOS", "ORDERS", "SEEDS"))
 
 
 def check_goal(goal, knobs, all_goals):
     runs, departures = knobs["RUNS"], knobs["DEPARTURES"].split()
+    goal = goal.rstrip("/")
     if goal.startswith("table1-"):
         check_row(goal)
     elif goal.startswith(f"{runs}/") and goal.count("/") - runs.count("/") >= 5:
         check_file(goal, runs, departures)
+    elif f"{goal}/".startswith(f"{runs}/"):
+        refuse(f"no goal {goal}: a file of a seed is one, such as {runs}/paper/MNIST/fcnet/seed0/full/dense.pt")
     elif "/seed" in goal:
         hint = f": make {runs}/{goal.removeprefix('runs/')}" if goal.startswith("runs/") else ""
         refuse(f"{goal} is not in RUNS={runs}, the folder of results with these knobs{hint}")
+    elif is_a_value(goal):
+        refuse(f'no goal {goal}: several words of a knob need quotes, as SEEDS="0 1 2"')
     elif goal not in all_goals and "/" not in goal:
         refuse(f"no goal {goal}: did you mean {nearest(goal, all_goals)}? make help lists them")
 

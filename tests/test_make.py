@@ -287,6 +287,15 @@ def test_table_is_kept_beside_its_runs_and_says_what_comes_next(finished):
     assert seeds.startswith("more seeds: make table ") and seeds.endswith('SEEDS="0 1 2"')
 
 
+def test_a_table_that_cannot_be_kept_is_shown(finished, tmp_path):
+    """As where a folder of results may be read alone."""
+    seed = copy(finished, tmp_path)
+    (seed.parent / "table.txt.tmp").mkdir()
+    process = start("make", f"PYTHON={PYTHON}", f"RUNS={tmp_path}", *TWO, "table", env=clean_environment())
+    out, err = process.communicate()
+    assert process.returncode and "Low - Base" in out and "saved:" not in out and "table.txt.tmp" in err
+
+
 def test_what_comes_next_has_the_knobs_that_the_goal_set():
     *_, closing = make("-n", "RUNS=runs/new", "SEEDS=0 1 2", "table1-0.1-0.8-global").splitlines()
     knobs = "DATASET=CIFAR100 DATA_RATIOS=0.1 MODEL=resnet18 PRUNE_RATIOS=0.8-global "
@@ -386,7 +395,13 @@ WRONG = {  # words on make's command line: words of the error
     ("table", "ORDERS=low none"): "none is called untrained",
     ("table1", "EPOCH=1"): "no knob EPOCH: did you mean EPOCHS?",
     ("table1", "DATA_RATIO=0.1"): "no knob DATA_RATIO: did you mean DATA_RATIOS?",
+    ("table", "Orders=low"): "no knob Orders: did you mean ORDERS?",
+    ("table", "SEEDS=0 4294967296"): "SEEDS: 4294967296 is not a whole number below 10**9",
     ("tabel",): "no goal tabel: did you mean table?",
+    ("TABLE1",): "no goal TABLE1: did you mean table1?",
+    ("table", "SEEDS=0", "1"): 'no goal 1: several words of a knob need quotes, as SEEDS="0 1 2"',
+    ("table", "ORDERS=low", "random"): "no goal random: several words of a knob need quotes",
+    ("table", "PRUNE_RATIOS=0.4", "0.8-global"): "no goal 0.8-global: several words of a knob need quotes",
     ("grid-lenet-mnst",): "no goal grid-lenet-mnst: did you mean grid-lenet-mnist?",
     ("table1-0.1-0.8", "DATA_RATIOS=0.3"): "make table1-0.1-0.8 sets DATA_RATIOS itself",
     ("grid-fcnet-mnist", "MODEL=lenet"): "make grid-fcnet-mnist sets MODEL itself",
@@ -412,6 +427,9 @@ WRONG = {  # words on make's command line: words of the error
     ("x/paper/MNIST/fcnet/seed0/low-1e-1/subset.npy", "RUNS=x"): "low-1e-1/subset.npy is none of",
     ("x/paper/MNIST/fcnet/seed0/low-0.1/p0.8-alive/finetuned.pt", "RUNS=x"): "p0.8-alive/finetuned.pt is none of",
     ("x/paper/MNIST/fcnet/seed0/none/dense.pt", "RUNS=x"): "none is called untrained",
+    ("x/paper/MNIST/fcnet/seed0/crest-0.1/subset.npy", "RUNS=x"): "crest-0.1/subset.npy is none of",
+    ("x/paper/MNIST/fcnet/seed0", "RUNS=x"): "no goal x/paper/MNIST/fcnet/seed0: a file of a seed is one",
+    ("x/paper/MNIST/fcnet/", "RUNS=x"): "no goal x/paper/MNIST/fcnet: a file of a seed is one",
     ("x/paper/MNIST/fcnet/seed-1/full/dense.pt", "RUNS=x"): "seed-1 is not seedK",
     ("x/paper/MNIST/fcnet/seed0/full/p0.8-5x/finetuned.pt", "RUNS=x", "TUNE_EPOCHS=12"): "TUNE_EPOCHS: 12",
 }
