@@ -811,19 +811,19 @@ def pooled_noise(runs, last_epochs=1):
     of_network = defaultdict(list)
     for run, residual in zip(runs, residuals, strict=True):
         of_network[run.network, run.seed].append(residual)
-    networks, seeds = zip(*of_network, strict=True)
     means = [statistics.fmean(group) for group in of_network.values()]
-    mean_residuals, mean_df = cell_and_seed_residuals(networks, seeds, means)
+    mean_residuals, mean_df = cell_and_seed_residuals(*zip(*of_network, strict=True), means)
     mean_df = min(mean_df, df)  # means of residuals know no more than the residuals
 
+    # Each sigma has its own divisor; t has the degrees of freedom of first trainings, the least that is independent.
     first_trainings = dict.fromkeys((trained_as(run), run.seed) for run in runs)
-    networks, seeds = zip(*first_trainings, strict=True)
-    _, trained_df = cell_and_seed_residuals(networks, seeds, [0.0] * len(networks))
-    independent = min(mean_df, trained_df)
-    if independent == 0:
+    no_values = [0.0] * len(first_trainings)
+    _, trained_df = cell_and_seed_residuals(*zip(*first_trainings, strict=True), no_values)
+    t_df = min(mean_df, trained_df)
+    if t_df == 0:
         return unknown
-    of_run = Noise(math.sqrt(residuals @ residuals / df), independent)
-    of_mean = Noise(math.sqrt(mean_residuals @ mean_residuals / mean_df), independent)
+    of_run = Noise(math.sqrt(residuals @ residuals / df), t_df)
+    of_mean = Noise(math.sqrt(mean_residuals @ mean_residuals / mean_df), t_df)
     return PooledNoise(of_run, of_mean)
 
 
