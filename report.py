@@ -382,17 +382,15 @@ def read_csv(path):
         text = contents(path).getvalue().decode()
         header, *lines = csv.reader(text.splitlines(), strict=True)
         fields = [OLD_HEADERS.get(name, name) for name in header]
-        if set(Run._fields) - set(fields) - LATER_FIELDS or set(fields) - set(Run._fields) or has_twins(fields):
+        known = set(Run._fields)
+        named_once = len(set(fields)) == len(fields)
+        if not named_once or not known - LATER_FIELDS <= set(fields) <= known:
             raise ValueError("its first line does not name the fields of a run")
         if not lines:
             raise ValueError("it has no runs")
         return [checked(renewed(dict(zip(fields, line, strict=True)))) for line in lines]
     except Exception as error:
         fail(f"cannot read runs from {path} ({first_line(error)}); it must be a csv of `report.py runs`")
-
-
-def has_twins(words):
-    return len(set(words)) < len(words)
 
 
 def renewed(fields):
@@ -427,9 +425,10 @@ def load_runs(paths, asked=None):
         for run in read_csv(path) if is_csv else [load_run(path)]:
             require_agreement(run, path, known, is_asked=bool(asked))
             require_one_result(run, path, seen)
-            if not is_csv:
-                require_one_first_training(run, path, first_trainings)
-            if asked and not is_csv:
+            if is_csv:
+                continue
+            require_one_first_training(run, path, first_trainings)
+            if asked:
                 require_place(run, path)
     runs = [run for run, _ in seen.values()]
     require_few_enough(runs)
