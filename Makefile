@@ -235,7 +235,7 @@ picture    = $(RESULTS)/resnet18-cifar100
 pictures   = $(foreach name,forest why controls figure1 figure2,$(picture)-$(name).svg) $(RESULTS)/published-scores.svg
 tables     = $(patsubst %.csv,%.md,$(wildcard $(RESULTS)/*.csv))
 PAGES      = README.md $(RESULTS)/README.md
-results: $(tables) $(pictures) | $$(venv)  ## tables, pictures and pages of tests/results from its csv files
+results: $(tables) $(pictures) | $$(venv)  ## tables, pictures and pages from the csv files
 	$(PYTHON) tests/pages.py $(PAGES) --results $(RESULTS)
 $(RESULTS)/%.md: $(RESULTS)/%.csv report.py tests/study.py | $$(venv)
 	$(PYTHON) report.py table $< --format markdown > $@
