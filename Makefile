@@ -34,9 +34,9 @@ MODEL        = fcnet
 DATA_RATIOS  = 0.1 0.2 0.3
 ## shares of the weights, and how, as 0.8-global
 PRUNE_RATIOS = 0.4 0.6 0.8
-## or random el2n ccs long matched crest crestfresh untrained
+## and random el2n ccs long matched untrained crest ...
 ORDERS       = low high
-## whole numbers; from two on there are intervals
+## whole numbers; three and more give intervals
 SEEDS        = 0
 ## of the first training
 EPOCHS       = 10
