@@ -139,7 +139,7 @@ def check_file(goal, runs, departures):
     if file.startswith("none/"):
         refuse(f"{goal}: none is called untrained")
     if not any(re.fullmatch(pattern, file) for pattern in FILES):
-        orders = f"full, untrained, or {', '.join(CORESETS)}, matched with a ratio as low-0.1"
+        orders = f"full, untrained, or {', '.join(CORESETS + WITHOUT_SUBSET)} with a ratio as low-0.1"
         refuse(f"{goal}: {file} is none of forget.npy, ORDER/dense.pt, ORDER/p0.8/finetuned.pt, ...; ORDER is {orders}")
 
 

@@ -244,8 +244,7 @@ def effects(runs, style):
 
 COST_NOTES = (
     "Means over seeds. samples x epochs count the scoring run where the order needs one; seconds do not.",
-    "Hard: the fifth of the classes that the baseline tests worst in before pruning; choosing them so makes it look a",
-    "little worse in them than it is.",
+    "Hard: the fifth of the classes that the baseline tests worst in before pruning, so it looks worse there than it is.",
 )
 
 
@@ -787,6 +786,8 @@ def main():
     args = parser.start("out")
     if args.command not in ("claims", *tables) and not args.out:
         parser.error("argument --out: a picture needs a file")
+    if args.command == "scores" and len(args.inputs) > 1:
+        parser.error("scores takes one file, tests/data/published_scores.csv")
 
     if args.command in tables:
         print_or_write(tables[args.command](load_runs(args.inputs), args.format), args.out)
