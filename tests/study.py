@@ -244,7 +244,7 @@ def effects(runs, style):
 
 COST_NOTES = (
     "Means over seeds. samples x epochs count the scoring run where the order needs one; seconds do not.",
-    "Hard: the fifth of the classes that the baseline tests worst in before pruning, so it looks worse there than it is.",
+    "Hard: the classes, a fifth, that the baseline tests worst in before pruning, which makes it look a little worse.",
 )
 
 
