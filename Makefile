@@ -34,9 +34,9 @@ MODEL        = fcnet
 DATA_RATIOS  = 0.1 0.2 0.3
 ## shares of the weights, and how, as 0.8-global
 PRUNE_RATIOS = 0.4 0.6 0.8
-## or random el2n ccs long matched crest[fresh] untrained
+## and random el2n ccs long matched untrained crest ...
 ORDERS       = low high
-## whole numbers; from two on there are intervals
+## whole numbers; three and more give intervals
 SEEDS        = 0
 ## of the first training
 EPOCHS       = 10
@@ -150,7 +150,7 @@ help:  ## this list
 	@echo '    make $(RUNS)/paper/CIFAR100/resnet18/seed0/low-0.1/p0.4/finetuned.pt'
 	@echo 'Knobs, such as make table MODEL=lenet SEEDS="0 1 2":'
 	@awk -F ' *= *' '/^## / { text = substr($$0, 4) } text && /^[A-Z_]+ *=/ { print $$1 "=" $$2 "\t" text; text = "" }' \
-	    Makefile | sed 's/$$(.*\t/\t/' | expand -t 26
+	    Makefile | sed 's/$$(.*\t/\t/' | expand -t 28
 	@echo 'How to prune, see README: 0.8-live -global -random -channels -rewound'
 	@echo '                          -reinitialised -5x'
 
@@ -232,7 +232,7 @@ picture    = $(RESULTS)/resnet18-cifar100
 pictures   = $(foreach name,forest why controls figure1 figure2,$(picture)-$(name).svg) $(RESULTS)/published-scores.svg
 tables     = $(patsubst %.csv,%.md,$(wildcard $(RESULTS)/*.csv))
 PAGES      = README.md $(RESULTS)/README.md
-results: $(tables) $(pictures) | $$(venv)  ## tables, pictures and pages of tests/results from its csv files
+results: $(tables) $(pictures) | $$(venv)  ## tables, pictures and pages from the csv files
 	$(PYTHON) tests/pages.py $(PAGES) --results $(RESULTS)
 $(RESULTS)/%.md: $(RESULTS)/%.csv report.py tests/study.py | $$(venv)
 	$(PYTHON) report.py table $< --format markdown > $@

@@ -55,9 +55,9 @@ def live(net):
     """{layer name: bool, shaped like its weight}: True for the prunable weights that can get a gradient."""
     masks = {}
     for name, layer in prunable(net).items():
-        masks[name] = torch.ones_like(layer.weight, dtype=torch.bool)
-        if isinstance(layer, nn.Conv2d):
-            masks[name].zero_()[(..., *live_taps(layer))] = True
+        taps = live_taps(layer) if isinstance(layer, nn.Conv2d) else ()
+        masks[name] = torch.zeros_like(layer.weight, dtype=torch.bool)
+        masks[name][(..., *taps)] = True
     return masks
 
 
@@ -70,7 +70,10 @@ def importances(net, criterion="magnitude", seed=0):
     if criterion == "magnitude":
         return magnitudes
     draw = np.random.default_rng([seed, 4])  # stream 4 of the seed; train.py says who draws from the others
-    return {name: torch.from_numpy(draw.random(size.shape)) * (size > 0) for name, size in magnitudes.items()}
+    importance = {}
+    for name, magnitude in magnitudes.items():
+        importance[name] = torch.from_numpy(draw.random(magnitude.shape)) * (magnitude > 0)
+    return importance
 
 
 def zero(net, importance, ratio, scope="layer"):
@@ -86,9 +89,8 @@ def zero(net, importance, ratio, scope="layer"):
     else:
         pruned = [smallest(part, ratio) for part in ranked]
     for (name, mask), chosen in zip(eligible.items(), pruned):
-        gone = ~mask
-        gone[mask] = chosen
-        gone |= importance[name] == 0
+        gone = ~mask | (importance[name] == 0)
+        gone[mask] |= chosen
         net.get_submodule(name).weight.data[gone] = 0
 
 

@@ -388,17 +388,15 @@ def read_csv(path):
         text = contents(path).getvalue().decode()
         header, *lines = csv.reader(text.splitlines(), strict=True)
         fields = [OLD_HEADERS.get(name, name) for name in header]
-        if set(Run._fields) - set(fields) - LATER_FIELDS or set(fields) - set(Run._fields) or has_twins(fields):
+        known = set(Run._fields)
+        named_once = len(set(fields)) == len(fields)
+        if not named_once or not known - LATER_FIELDS <= set(fields) <= known:
             raise ValueError("its first line does not name the fields of a run")
         if not lines:
             raise ValueError("it has no runs")
         return [checked(renewed(dict(zip(fields, line, strict=True)))) for line in lines]
     except Exception as error:
         fail(f"cannot read runs from {path} ({first_line(error)}); it must be a csv of `report.py runs`")
-
-
-def has_twins(words):
-    return len(set(words)) < len(words)
 
 
 def renewed(fields):
@@ -433,9 +431,10 @@ def load_runs(paths, asked=None):
         for run in read_csv(path) if is_csv else [load_run(path)]:
             require_agreement(run, path, known, is_asked=bool(asked))
             require_one_result(run, path, seen)
-            if not is_csv:
-                require_one_first_training(run, path, first_trainings)
-            if asked and not is_csv:
+            if is_csv:
+                continue
+            require_one_first_training(run, path, first_trainings)
+            if asked:
                 require_place(run, path)
     runs = [run for run, _ in seen.values()]
     require_few_enough(runs)
@@ -817,19 +816,19 @@ def pooled_noise(runs, last_epochs=1):
     of_network = defaultdict(list)
     for run, residual in zip(runs, residuals, strict=True):
         of_network[run.network, run.seed].append(residual)
-    networks, seeds = zip(*of_network, strict=True)
     means = [statistics.fmean(group) for group in of_network.values()]
-    mean_residuals, mean_df = cell_and_seed_residuals(networks, seeds, means)
+    mean_residuals, mean_df = cell_and_seed_residuals(*zip(*of_network, strict=True), means)
     mean_df = min(mean_df, df)  # means of residuals know no more than the residuals
 
+    # Each sigma has its own divisor; t has the degrees of freedom of first trainings, the least that is independent.
     first_trainings = dict.fromkeys((trained_as(run), run.seed) for run in runs)
-    networks, seeds = zip(*first_trainings, strict=True)
-    _, trained_df = cell_and_seed_residuals(networks, seeds, [0.0] * len(networks))
-    independent = min(mean_df, trained_df)
-    if independent == 0:
+    no_values = [0.0] * len(first_trainings)
+    _, trained_df = cell_and_seed_residuals(*zip(*first_trainings, strict=True), no_values)
+    t_df = min(mean_df, trained_df)
+    if t_df == 0:
         return unknown
-    of_run = Noise(math.sqrt(residuals @ residuals / df), independent)
-    of_mean = Noise(math.sqrt(mean_residuals @ mean_residuals / mean_df), independent)
+    of_run = Noise(math.sqrt(residuals @ residuals / df), t_df)
+    of_mean = Noise(math.sqrt(mean_residuals @ mean_residuals / mean_df), t_df)
     return PooledNoise(of_run, of_mean)
 
 

@@ -477,7 +477,7 @@ def fit(net, data, args, stream, subset=None, share=1.0, hold=False, batchnorm="
     with small_maps(net):
         accuracy, class_accuracy = evaluate(net, data, args.precision)
         history = {"accuracy": [accuracy], "class_accuracy": class_accuracy, "loss": []}
-        net.train(batchnorm == "train")
+        net.train(batchnorm == "train")  # a GPU records its step in this mode; evaluation leaves it
         step = training_step(net, data, logits, args, hold)
         for epoch in range(1, args.epochs + 1):
             net.train(batchnorm == "train")
@@ -569,10 +569,9 @@ def training_step(net, data, logits, args, hold):
     held = [layer.weight for layer in prunable(net).values() if hold and (layer.weight == 0).any()]
     masks = [(weight != 0).to(weight.dtype) for weight in held]
     on_gpu = logits.device.type == "cuda"
-    if on_gpu and sums_in_no_order(net):
-        say(
-            f"a GPU gives this network other bits every time: {', '.join(sums_in_no_order(net))} sums in no fixed order"
-        )
+    unordered = sums_in_no_order(net)
+    if on_gpu and unordered:
+        say(f"a GPU gives this network other bits every time: {', '.join(unordered)} sums in no fixed order")
     optimizer = torch.optim.Adam(net.parameters(), lr=args.lr, fused=True, capturable=on_gpu)
 
     def step(batch):
@@ -719,9 +718,9 @@ def is_dict(value, kind):
     return isinstance(value, dict) and all(isinstance(item, kind) for item in value.values())
 
 
-def is_args(value):
-    """Whether it is what `save` is given as args: {step: {flag: number or text}}."""
-    return is_dict(value, dict) and all(is_dict(flags, (int, float, str)) for flags in value.values())
+def is_steps(value):
+    """Whether it is what a checkpoint keeps as "args": {step: {flag: number or text}}."""
+    return is_dict(value, dict) and all(is_dict(told, (int, float, str)) for told in value.values())
 
 
 def is_history(value):
@@ -742,7 +741,7 @@ def is_checkpoint(value):
     return (
         isinstance(value, dict)
         and is_dict(value.get("model"), torch.Tensor)
-        and is_args(value.get("args"))
+        and is_steps(value.get("args"))
         and is_history(value)
         and {"device", "versions"} <= set(value)
         and is_dict(value.get("earlier"), dict)
@@ -750,21 +749,21 @@ def is_checkpoint(value):
     )
 
 
-def save(path, net, args, history, before=None):
-    """Write a checkpoint, a plain dict: `history` and `args`, {step: its flags}, are of the step that made it.
+def save(path, net, steps, history, before=None):
+    """Write a checkpoint, a plain dict. steps: {step: its flags}, the last of them the one that made `history`.
 
-    before: the checkpoint that the step began with, whose args are kept, and whose history becomes part of "earlier",
+    before: the checkpoint that the step began with, whose steps are kept, and whose history becomes part of "earlier",
     {step: its history, device and versions}. A step that is done again gets a number: prune, finetune, prune-2.
     """
     earlier = {}
     if before:
         last_step = list(before["args"])[-1]
         earlier = before["earlier"] | {last_step: {key: before[key] for key in KEPT}}
-        args = before["args"] | {numbered(step, before["args"]): flags for step, flags in args.items()}
+        steps = before["args"] | {numbered(script, before["args"]): told for script, told in steps.items()}
     versions = {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "numpy")}
     checkpoint = {
         "model": {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()},
-        "args": args,
+        "args": steps,
         **{key: history[key] for key in HISTORY},
         "earlier": earlier,
         "versions": {"python": platform.python_version(), **versions},
@@ -798,16 +797,16 @@ def read(path):
     return checkpoint
 
 
-def use_new_words(args):
-    """Change flags {step: its flags} of older files, in place: `--ties random` was `--ties lot`."""
-    if args.get("select", {}).get("ties") == "lot":
-        args["select"]["ties"] = "random"
+def use_new_words(steps):
+    """Change the flags {step: its flags} of older files, in place: `--ties random` was `--ties lot`."""
+    if steps.get("select", {}).get("ties") == "lot":
+        steps["select"]["ties"] = "random"
 
 
 def first_training(checkpoint):
     """The flags of the training from scratch: train.py's, or forget.py's of the baseline."""
-    args = checkpoint["args"]
-    return args["train"] if "train" in args else args["forget"]
+    steps = checkpoint["args"]
+    return steps["train"] if "train" in steps else steps["forget"]
 
 
 def restore(path, args):
@@ -855,7 +854,7 @@ def load_subset(path):
         file = contents(path)
         subset = np.lib.format.read_array(file)
         steps = json.loads(file.read() or "{}")
-        if not is_args(steps) or not set(steps) <= {"forget", "select"}:
+        if not is_steps(steps) or not set(steps) <= {"forget", "select"}:
             raise ValueError("what follows the array are not the flags of steps")
     except Exception as error:
         fail(f"cannot read the subset {path} ({first_line(error)})")
@@ -1072,9 +1071,9 @@ def check_subset(subset, steps, data, args):
     A line says which classes the subset lacks.
     """
     size = len(data.train_labels)
-    scores = steps.get("select", {}).get("train_size", size)  # older subsets do not tell it
-    if scores != size:
-        fail(f"{args.subset} was chosen by {scores} scores, and {args.data}/{args.dataset}.pt has {size} samples")
+    scored = steps.get("select", {}).get("train_size", size)  # older subsets do not tell it
+    if scored != size:
+        fail(f"{args.subset} was chosen by {scored} scores, and {args.data}/{args.dataset}.pt has {size} samples")
     if subset.min() < 0 or subset.max() >= size:
         fail(f"{args.subset} holds indices outside 0 to {size - 1}, the training set's")
     if "forget" in steps and steps["forget"].get("data") != data.facts["data"]:

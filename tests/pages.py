@@ -51,15 +51,16 @@ from report import (
     experiments_of,
     in_order,
     load_runs,
+    noises_of,
     paired_half_width,
     seconds_of,
 )
-from study import SCORE_FILES, WHY, method_rows, noises_of, published_scores, why_title, whys_of
+from study import SCORE_FILES, WHY, method_rows, published_scores, why_title, whys_of
 from train import Parser, fail, replacing
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- made by make results: ([a-z0-9-]+) -->\n)(.*?)(<!-- end -->)", re.S)
-IN_WORDS = {"paper": "by the text", "released": "as released"}
+
 MOST_IMPORTANT = (1, 2, 13, 8, 7, 5, 4, 16, 18, 17)  # claims of the front page
 REPOSITORY = "https://github.com/VigneshPreetham/CS-260D_DropHot/blob/e4965a8/"
 
@@ -473,21 +474,20 @@ def robust_block(results):
     """How many coreset networks keep a smaller share of their accuracy than their baseline when they are pruned."""
     rows = []
     for prune_ratio in (0.4, 0.6):
-        row = [f"{100 * prune_ratio:g} % pruned", kept_less([published_by(CIFAR100)], FIVE_RATIOS, prune_ratio)]
+        row = [f"{100 * prune_ratio:g} % pruned", kept_less(published_by(CIFAR100), FIVE_RATIOS, prune_ratio)]
         for protocol in PROTOCOLS:
             table = results.table(CIFAR100, protocol)
-            experiments = [table.experiment] if table else []
-            row.append(kept_less(experiments, [0.1, 0.2, 0.3], prune_ratio))
+            row.append(kept_less(table.experiment, [0.1, 0.2, 0.3], prune_ratio) if table else "-")
         rows.append(row)
     titles = ["low and high networks that keep less than the baseline", "published", "by the text", "as released"]
     return markdown(titles, rows)
 
 
-def kept_less(experiments, data_ratios, prune_ratio):
+def kept_less(experiment, data_ratios, prune_ratio):
     """How many low and high networks keep less than the baseline of their seed, and what shares each keeps."""
     kept = {"base": [], "coresets": []}
     fewer = []
-    for experiment, data_ratio, order in itertools.product(experiments, data_ratios, ("low", "high")):
+    for data_ratio, order in itertools.product(data_ratios, ("low", "high")):
         baselines = experiment.at("base", data_ratio, prune_ratio)
         for seed, run in experiment.at(order, data_ratio, prune_ratio).items():
             if seed in baselines:

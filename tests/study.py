@@ -248,8 +248,7 @@ def effects(runs, style):
 
 COST_NOTES = (
     "Means over seeds. samples x epochs count the scoring run where the order needs one; seconds do not.",
-    "Hard: the fifth of the classes that the baseline tests worst in before pruning; choosing them so makes it look a",
-    "little worse in them than it is.",
+    "Hard: the classes, a fifth, that the baseline tests worst in before pruning, which makes it look a little worse.",
 )
 
 
@@ -383,7 +382,7 @@ def forest(paths, out):
     """Write the picture of Table 1: order less base in every cell and in the mean, published and by both protocols."""
     tables = first_tables(paths)
     network = next(iter(tables.values())).network
-    cells = tuple(ratios for ratios in sorted(set().union(*(table.experiment.rows for table in tables.values()))))
+    cells = tuple(sorted(set().union(*(table.experiment.rows for table in tables.values()))))
     orders = ("low", "high")
     figure, axes = pyplot().subplots(1, 2, sharex=True, sharey=True, figsize=(8, 1.6 + 0.33 * len(cells)))
     heights = heights_of(cells)
@@ -637,9 +636,8 @@ def controls(paths, out):
     if not tables:
         fail("this picture takes runs of untrained networks, at 80 % pruned")
     table = tables[0]
-    orders = [order for order in ORDER_NAMES if estimated(less(table.network, order, "base"), table)]
-    gains = {order: estimated(less(table.network, order, "base"), table) for order in orders}
-    orders.sort(key=lambda order: gains[order].mean)
+    gains = {order: estimated(less(table.network, order, "base"), table) for order in ORDER_NAMES}
+    orders = sorted((order for order in gains if gains[order]), key=lambda order: gains[order].mean)
     figure, axis = pyplot().subplots(figsize=(8, 1.5 + 0.36 * len(orders)))
     colours = colours_of(orders)
     for height, order in enumerate(orders):
@@ -792,6 +790,8 @@ def main():
     args = parser.start("out")
     if args.command not in ("claims", *tables) and not args.out:
         parser.error("argument --out: a picture needs a file")
+    if args.command == "scores" and len(args.inputs) > 1:
+        parser.error("scores takes one file, tests/data/published_scores.csv")
 
     if args.command in tables:
         print_or_write(tables[args.command](load_runs(args.inputs), args.format), args.out)
