@@ -150,11 +150,22 @@ def restart(net, checkpoint, args):
         net.load_state_dict(other.state_dict())
     except RuntimeError:
         fail(f"--start {args.start} is another network than that of --in: {theirs['model']} on {theirs['dataset']}")
-    words = "trained" if theirs["epochs"] else "initial"
+    words = training_of(start) if theirs["epochs"] else "initial"
     if theirs["seed"] != ours["seed"]:
         words += " of another seed"
     weights = digest([tensor.cpu() for tensor in other.state_dict().values()])
     return {"start": words, "start_seed": theirs["seed"], "start_weights": weights}
+
+
+def training_of(checkpoint):
+    """How a network was trained, in words: its steps, with the order of its coreset, and its first training."""
+    steps = {step: step for step in checkpoint["args"]}
+    if "select" in steps:
+        steps["select"] = checkpoint["args"]["select"]["order"]
+    flags = first_training(checkpoint)
+    samples = flags.get("samples", flags["train_size"])
+    by = f"{flags['epochs']} epochs, {samples} samples, lr {flags['lr']}, batch size {flags['batch_size']}"
+    return f"trained ({' '.join(steps.values())}: {by})"
 
 
 def sparsity(net):

@@ -301,7 +301,11 @@ def settings(trainings):
 
 
 def each_once(values):
-    return " ".join(dict.fromkeys(map(str, values)))
+    """One text of values that are all the same, else that of each."""
+    texts = [str(value) for value in values]
+    if len(set(texts)) == 1:
+        texts = texts[:1]
+    return " ".join(texts)
 
 
 def method_of(prunings, tunings, steps):
@@ -309,15 +313,21 @@ def method_of(prunings, tunings, steps):
 
     "magnitude" is the paper's: one shot, in every layer, by magnitude. Else what differs from it.
     """
-    usual = {"scope": "layer", "criterion": "magnitude", "structure": "weights", "start": ""}
-    words = []
-    for flags in prunings:
-        for flag, value in usual.items():
-            if flags.get(flag, value) != value:
-                words.append(f"start {flags[flag]}" if flag == "start" else flags[flag])
+    names = [pruned_by(flags) for flags in prunings]
+    words = [names[0] if len(set(names)) == 1 else " then ".join(names)]
     if len(steps) > 2:
         words.append(schedule_of(prunings, tunings, steps))
-    return ", ".join(dict.fromkeys(words)) or "magnitude"
+    return ", ".join(word for word in words if word != "magnitude") or "magnitude"
+
+
+def pruned_by(flags):
+    """What differs in a single pruning from the paper's, in words; "magnitude" where nothing does."""
+    usual = {"scope": "layer", "criterion": "magnitude", "structure": "weights", "start": ""}
+    words = []
+    for flag, value in usual.items():
+        if flags.get(flag, value) != value:
+            words.append(f"start {flags[flag]}" if flag == "start" else flags[flag])
+    return ", ".join(words) or "magnitude"
 
 
 def schedule_of(prunings, tunings, steps):
@@ -441,6 +451,9 @@ def load_runs(paths, asked=None):
     return runs
 
 
+ASKED = "--asked"  # who says so, where make asks for it
+
+
 def require_agreement(run, path, known, is_asked):
     """Exit with one line if the run differs from earlier ones in what all share.
 
@@ -451,7 +464,10 @@ def require_agreement(run, path, known, is_asked):
             continue
         other, where = known.setdefault(field, (value, path))
         if value != other:
-            fail(f"{path} and {where} disagree in {field}: {value}; {other}. Report them apart")
+            remedy = "Give results of other flags a folder of their own, such as RUNS=runs/NAME"
+            if where != ASKED:
+                remedy = "Report them apart"
+            fail(f"{path} and {where} disagree in {field}: {value}; {other}. {remedy}")
 
 
 def shared_facts(run, is_asked):
@@ -1555,7 +1571,7 @@ def asked(text):
     tuning = dict(flags)
     if flags["tune_epochs"] is not None:
         tuning["epochs"] = flags["tune_epochs"]
-    return {"first_training": (settings([flags]), "--asked"), "fine_tuning": (settings([tuning]), "--asked")}
+    return {"first_training": (settings([flags]), ASKED), "fine_tuning": (settings([tuning]), ASKED)}
 
 
 def print_or_write(text, path):

@@ -54,7 +54,7 @@ PLACE_OF_FLAG = {
     "scope": "name: pruning method",
     "criterion": "name: pruning method",
     "structure": "name: pruning method",
-    "start": "name: pruning method",
+    "start": "name: pruning method, with the training of the network that the values are of",
     "start_seed": "name: pruning method says whether it is another; two results of one run are refused",
     "start_weights": "two results of one run are refused",
     "device": "moves bits alone, and is told below a table",
@@ -150,6 +150,42 @@ def test_the_cut_of_ccs_is_in_its_name(held, tmp_path, cut, order):
     args["select"] |= {"order": "ccs", "cut": cut}
     torch.save(held | {"args": args}, tmp_path / "x.pt")
     assert report.load_run(str(tmp_path / "x.pt")).order == order
+
+
+def test_values_from_networks_of_other_trainings_are_not_pooled(held, tmp_path, chain):
+    """Late rewinding: to the baseline after three epochs, and to a network of 64 samples after two."""
+    np.save(tmp_path / "mine.npy", np.arange(64))
+    network = ("--dataset", "MNIST", "--model", "fcnet", "--epochs", 2, "--lr", 0.01, "--subset", "mine.npy")
+    run("train.py", *network, *USUAL, "--out", "two.pt", cwd=tmp_path)
+    methods = []
+    for start in (chain / "full.pt", tmp_path / "two.pt"):
+        words = ("--in", chain / "dense.pt", "--ratio", 0.8, "--start", start, *USUAL, "--out", "p.pt")
+        run("prune.py", *words, cwd=tmp_path)
+        run("finetune.py", "--in", "p.pt", "--epochs", 1, *USUAL, "--out", "f.pt", cwd=tmp_path)
+        methods.append(report.load_run(str(tmp_path / "f.pt")).method)
+    assert methods == [
+        "start trained (forget: 3 epochs, 4000 samples, lr 0.001, batch size 64)",
+        "start trained (train: 2 epochs, 64 samples, lr 0.01, batch size 64)",
+    ]
+
+
+def test_prunings_of_two_kinds_are_named_in_their_order():
+    usual = {"scope": "layer", "criterion": "magnitude", "structure": "weights", "start": "", "ratio": 0.5}
+    cut = usual | {"structure": "channels"}
+    tunings = [{"epochs": 1}, {"epochs": 1}]
+    steps = ["prune", "finetune", "prune-2", "finetune-2"]
+    names = {report.method_of(prunings, tunings, steps) for prunings in ([cut, usual], [usual, cut], [cut, cut])}
+    schedule = "prune 0.5 0.5, tune 1 1"
+    kinds = ("channels then magnitude", "magnitude then channels", "channels")
+    assert names == {f"{kind}, {schedule}" for kind in kinds}
+
+
+def test_learning_rates_of_several_tunings_are_told_in_their_order():
+    usual = {"epochs": 1, "batch_size": 64, "precision": "fp32"}
+    told = set()
+    for rates in ((1, 2, 1), (1, 2, 2), (1, 1, 1)):
+        told.add(report.settings([usual | {"lr": rate} for rate in rates]).split(", ")[1])
+    assert told == {"lr 1 2 1", "lr 1 2 2", "lr 1"}
 
 
 def make_own(folder, name, numbers):
