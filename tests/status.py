@@ -44,10 +44,7 @@ class Step(NamedTuple):
 
     @property
     def network(self):
-        """(dataset, model), which the path of the output tells."""
-        parts = Path(self.out).parts
-        at = next(i for i, part in enumerate(parts) if re.fullmatch("seed[0-9]+", part))
-        return parts[at - 2], parts[at - 1]
+        return network_of(self.out)
 
     @property
     def inputs(self):
@@ -57,6 +54,13 @@ class Step(NamedTuple):
     def outputs(self):
         arrays = ("--scores", "--correct", "--errors") if self.script == "forget" else ()
         return [self.out, *(self.flags[flag] for flag in arrays)]
+
+
+def network_of(path):
+    """(dataset, model), which the path of a result tells."""
+    parts = Path(path).parts
+    at = next(i for i, part in enumerate(parts) if re.fullmatch("seed[0-9]+", part))
+    return parts[at - 2], parts[at - 1]
 
 
 def read_steps(lines):
@@ -201,6 +205,32 @@ def duration(seconds):
 # ------------------------------------------------------------------------------------------ what is there already
 
 
+def finished(runs):
+    """The paths of the runs that are done, and of the networks that are trained."""
+    paths = {Path(run) for run in runs}
+    paths |= {path.parent.parent / "dense.pt" for path in paths}
+    return sorted(filter(Path.exists, paths))
+
+
+def check_data(runs, folder):
+    """Exit with one line if a finished run, or its network, was trained on other data than the folder has now."""
+    from train import fail, load
+
+    digests = {}
+    for path in finished(runs):
+        _, made, _ = last_step(path) or ("", {}, 0)
+        dataset, _ = network_of(path)
+        packed = Path(folder) / f"{dataset}.pt"
+        if dataset not in digests and packed.exists():
+            digests[dataset] = load(dataset, folder).facts["data"]
+        now = digests.get(dataset)
+        if now and made.get("data", now) != now:
+            fail(
+                f"{path} was trained on other data than {packed}: give the same DATA, "
+                "or these results a folder of their own, such as RUNS=runs/NAME"
+            )
+
+
 def check_settings(runs, asked):
     """Exit with one line if a finished run, or the network that it was pruned from, was made with other flags."""
     from train import Parser, fail
@@ -211,8 +241,7 @@ def check_settings(runs, asked):
     parser.add_argument("--tune-epochs", type=int)
     flags = vars(parser.parse_args(shlex.split(asked)))
     tune_epochs = flags["epochs"] if flags["tune_epochs"] is None else flags["tune_epochs"]
-    networks = {path.parent.parent / "dense.pt" for path in map(Path, runs)}
-    for path in sorted(filter(Path.exists, {*networks, *map(Path, runs)})):
+    for path in finished(runs):
         _, made, _ = last_step(path) or ("", {}, 0)
         wanted = {key: flags[key] for key in ("lr", "batch_size", "precision")}
         if path.name == "finetuned.pt":
@@ -306,6 +335,8 @@ def status(args):
     lines = sys.stdin.read().splitlines()
     steps = read_steps(lines)
     runs = runs_of(lines, steps)
+    check_settings(runs, args.asked)
+    check_data(runs, args.data)
     if not steps:
         return print(f"done: {several(len(runs), 'run')}, nothing is left")
     seconds, source = seconds_of(steps, args)
@@ -330,6 +361,7 @@ def begin(args):
     write(path, plan)
     check_others(path, plan)
     check_settings(runs, args.asked)
+    check_data(runs, args.data)
     seconds, source = seconds_of(steps, args)
     plan["steps"] = [(step.inputs, step.outputs, s) for step, s in zip(steps, seconds)]
     write(path, plan)

@@ -256,6 +256,25 @@ def test_other_settings_than_those_of_finished_runs_are_refused(finished, tmp_pa
         assert process.returncode and what in err and "RUNS=runs/NAME" in err and scripts(out) == []
 
 
+@pytest.mark.parametrize("goal", ["table", "status"])
+def test_other_settings_are_refused_where_all_is_done(finished, tmp_path, goal):
+    copy(finished, tmp_path)
+    knobs = (f"PYTHON={PYTHON}", f"RUNS={tmp_path}", *TWO, "FLAGS=--batch-size 32")
+    out, err = (process := start("make", *knobs, goal, env=clean_environment())).communicate()
+    assert process.returncode and "batch" in err and "RUNS=runs/NAME" in err and "nothing is left" not in out
+
+
+@pytest.mark.parametrize("goal", ["table", "status"])
+def test_other_data_than_those_of_finished_runs_are_refused(finished, tmp_path, goal):
+    """Before a control trains on them, which has no scores that could tell."""
+    copy(finished, tmp_path)
+    packed = torch.load(DIGITS / "MNIST.pt", weights_only=True)
+    torch.save(packed | {"train_labels": packed["train_labels"].flip(0)}, tmp_path / "MNIST.pt")
+    knobs = (f"PYTHON={PYTHON}", f"RUNS={tmp_path}", *TWO, "ORDERS=low matched", f"DATA={tmp_path}")
+    out, err = (process := start("make", *knobs, goal, env=clean_environment())).communicate()
+    assert process.returncode and "on other data than" in err and "RUNS=runs/NAME" in err and scripts(out) == []
+
+
 # ----------------------------------------------------------------------------------------------------- the whole
 
 
