@@ -17,11 +17,12 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback, while it loads, too
     sys.path.insert(0, str(Path(__file__).resolve().parent))  # python -P leaves it out
+
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from claims import (

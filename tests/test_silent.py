@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import resource
@@ -413,13 +414,12 @@ def interrupted(tmp_path, module, *command, text=None):
     return (*process.communicate(text), process.returncode)
 
 
-@pytest.mark.parametrize("script", WITH_TORCH)
-def test_an_interrupt_while_it_loads_prints_nothing(tmp_path, script):
-    assert interrupted(tmp_path, "torch", ROOT / script, "--help") == ("", "", -signal.SIGINT)
+LOADS = [("numpy", "select.py"), *itertools.product(["numpy", "torch"], WITH_TORCH)]
 
 
-def test_an_interrupt_of_select_prints_nothing(tmp_path):
-    assert interrupted(tmp_path, "numpy", ROOT / "select.py", "--help") == ("", "", -signal.SIGINT)
+@pytest.mark.parametrize("module, script", LOADS)
+def test_an_interrupt_while_it_loads_prints_nothing(tmp_path, module, script):
+    assert interrupted(tmp_path, module, ROOT / script, "--help") == ("", "", -signal.SIGINT)
 
 
 def test_an_interrupt_of_what_make_runs_first_prints_nothing(tmp_path):
