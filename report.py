@@ -1356,10 +1356,16 @@ def experiments_to_draw(runs):
 
 
 def orders_to_draw(experiments):
-    """The orders of a figure: controls have figures of their own, where there is anything else to show."""
-    orders = in_order(itertools.chain(*(experiment.orders for experiment in experiments)))
-    chosen = [order for order in orders if order not in CONTROLS]
-    return chosen if set(chosen) - {"base"} else orders
+    """The orders that have every row of an experiment, but for controls, where there is anything else to show."""
+    orders = set()
+    for experiment in experiments:
+        for order in experiment.orders:
+            if all(experiment.at(order, *ratios) for ratios in experiment.rows):
+                orders.add(order)
+    chosen = orders - set(CONTROLS)
+    if chosen - {"base"}:
+        return in_order(chosen)
+    return in_order(itertools.chain(*(experiment.orders for experiment in experiments)))
 
 
 def panels(rows, columns):
@@ -1368,9 +1374,9 @@ def panels(rows, columns):
     return pyplot().subplots(rows, columns, sharex=True, sharey=True, figsize=size, layout="constrained", squeeze=False)
 
 
-def finish(figure, axes, title_lines, across, legend):
-    """Write a figure's title, axis labels and legend; legend: {name: look of its line}."""
-    figure.suptitle("\n".join(title_lines), fontsize=8)
+def finish(figure, axes, headlines, across, legend, notes):
+    """Write a figure's title, axis labels and legend, and the notes below; legend: {name: look of its line}."""
+    figure.suptitle("\n".join(headlines), fontsize=9, fontweight="bold")
     for axis in axes[:, 0]:
         axis.set_ylabel("test accuracy (%)")
     for axis in axes[-1]:
@@ -1378,7 +1384,13 @@ def finish(figure, axes, title_lines, across, legend):
     lines = [pyplot().Line2D([], [], label=name, **look) for name, look in legend.items()]
     per_row = 2 + 2 * min(axes.shape[1], 2)
     legend_rows = math.ceil(len(lines) / per_row)
-    figure.legend(handles=lines, loc="outside lower center", ncols=math.ceil(len(lines) / legend_rows))
+    figure.legend(
+        handles=lines,
+        loc="outside lower center",
+        ncols=math.ceil(len(lines) / legend_rows),
+        title="\n".join(notes),
+        title_fontsize=7,
+    )
 
 
 def legend_of(colours):
@@ -1441,19 +1453,20 @@ def figure1(runs, out):
                 draw_curve(axis, experiment, order, (data_ratio, prune_ratio), colour)
                 if draw_published_curve(axis, experiment, order, (data_ratio, prune_ratio), colour):
                     legend["published"] = {"color": "#444444", "ls": ":", "lw": 1.2}
-    sentences = []
-    for experiment in experiments:
-        side = standing(experiment, Run.end, noise)
-        if side:
-            sentences.append(f"{protocol_in_words(experiment.protocol)}, coreset networks end {side} the baseline")
-    headline = sentence("; ".join(sentences))
-    finish(figure, axes, [*headline, subject(experiments, runs), *curve_notes(runs)], "epoch of fine-tuning", legend)
+    findings = {experiment: standing(experiment, Run.end, noise) for experiment in experiments}
+    headlines = sentences({e: f"coreset networks end {side} the baseline" for e, side in findings.items() if side})
+    notes = [subject(experiments, runs), *curve_notes(runs)]
+    finish(figure, axes, headlines, "epoch of fine-tuning", legend, notes)
     save_figure(figure, out)
 
 
-def sentence(text):
-    """[The text as a sentence], or [] of nothing."""
-    return [f"{text[0].upper()}{text[1:]}."] if text else []
+def sentences(findings):
+    """[A sentence for each finding, with the protocols that it is of]; findings: {Experiment: text}."""
+    protocols = defaultdict(list)
+    for experiment, finding in findings.items():
+        protocols[finding].append(protocol_in_words(experiment.protocol))
+    lines = [f"{' and '.join(names)}, {finding}." for finding, names in protocols.items()]
+    return [line[0].upper() + line[1:] for line in lines]
 
 
 def panel_title(experiments, experiment, data_ratio, prune_ratio=None):
@@ -1508,25 +1521,29 @@ def figure2(runs, out):
     data_ratios = sorted(set(itertools.chain(*(experiment.data_ratios for experiment in experiments))))
     prune_ratios = sorted(set(itertools.chain(*(experiment.prune_ratios for experiment in experiments))))
     figure, axes = panels(len(experiments), len(data_ratios))
-    sentences = []
     for experiment, row in zip(experiments, axes, strict=True):
         for data_ratio, axis in zip(data_ratios, row, strict=True):
             axis.set_title(panel_title(experiments, experiment, data_ratio), fontsize=8)
             axis.set_xticks(range(len(prune_ratios)), [f"{100 * p:g}" for p in prune_ratios])
             for position, prune_ratio in enumerate(prune_ratios):
                 draw_bars(axis, experiment, (data_ratio, prune_ratio), position, colours)
-        before = standing(experiment, lambda run: run.dense)
-        after = standing(experiment, lambda run: run.pruned)
-        if before and after:
-            name = protocol_in_words(experiment.protocol)
-            sentences += sentence(
-                f"{name}, coreset networks are {before} the baseline before pruning, {after} it after"
-            )
-    notes = ["outline: before pruning, filled: right after it"]
+    findings = {experiment: standing_around_pruning(experiment) for experiment in experiments}
+    headlines = sentences({experiment: finding for experiment, finding in findings.items() if finding})
+    notes = [subject(experiments, runs), "outline: before pruning, filled: right after it"]
     if len({run.seed for run in runs}) > 1:
         notes.append("error bars: one standard deviation over the seeds")
-    finish(figure, axes, [*sentences, subject(experiments, runs), *notes], "pruned weights (%)", legend_of(colours))
+    finish(figure, axes, headlines, "pruned weights (%)", legend_of(colours), notes)
     save_figure(figure, out)
+
+
+def standing_around_pruning(experiment):
+    """Where coreset networks stand to the baseline before pruning and right after it, in words; None without them."""
+    before = standing(experiment, lambda run: run.dense)
+    after = standing(experiment, lambda run: run.pruned)
+    if before is None or after is None:
+        return None
+    then = "and right after it" if after == before else f"and {after} it right after"
+    return f"coreset networks are {before} the baseline before pruning {then}"
 
 
 def draw_bars(axis, experiment, ratios, position, colours):
