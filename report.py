@@ -215,8 +215,10 @@ def machine_of(checkpoint):
     versions = ", ".join(f"{package} {version}" for package, version in checkpoint["versions"].items())
     devices = {history.get("device", checkpoint["device"]) for history in checkpoint["earlier"].values()}
     others = sorted(devices - {checkpoint["device"]})
-    earlier = f"; earlier steps on {', '.join(others)}" if others else ""
-    return f"{checkpoint['device']}; {versions}{earlier}"
+    machine = f"{checkpoint['device']}; {versions}"
+    if others:
+        machine += f"; earlier steps on {', '.join(others)}"
+    return machine
 
 
 def scoring_of(args, training, order):
@@ -264,7 +266,7 @@ USUAL_OF_CREST = {"random": 0.01, "tau": 0.1, "learned": 0.1}  # the flags of te
 
 def crest_order(training):
     """The order of a network that trained on CREST's mini-batch coresets, with the flags that are not the usual."""
-    words = ["crestfresh" if training["renew"] == "always" else "crest"]
+    words = [{"failed": "crest", "always": "crestfresh"}[training["renew"]]]
     for flag, usual in USUAL_OF_CREST.items():
         if training[flag] != usual:
             words.append(f"{flag} {training[flag]:g}")
@@ -503,7 +505,9 @@ def scores_of(order):
     _, _, source = order.partition(" of ")
     if order.startswith("own"):
         return f"the subset of {order}"
-    return f"scoring of {source}" if source else "scoring"
+    if source:
+        return f"scoring of {source}"
+    return "scoring"
 
 
 def require_one_first_training(run, path, first_trainings):
@@ -637,8 +641,8 @@ def relevant_protocol(protocol, order):
 
 def in_order(orders):
     """Each order once, as tables and figures arrange them."""
-    known = list(COLOURS)
-    return sorted(set(orders), key=lambda order: (known.index(order) if order in known else len(known), order))
+    known = {order: position for position, order in enumerate(COLOURS)}
+    return sorted(set(orders), key=lambda order: (known.get(order, len(known)), order))
 
 
 class Experiment:
@@ -709,8 +713,10 @@ def runs_making_rows(runs):
     for run in runs:
         served = [protocol for protocol in making if serves(run, protocol)]
         if not any(has_row_for(run, making[protocol]) for protocol in served):
-            protocol = served[0] if served and run.protocol not in served else run.protocol
-            making[protocol].append(run)
+            if not served or run.protocol in served:
+                making[run.protocol].append(run)
+            else:
+                making[served[0]].append(run)
     return making
 
 
@@ -1089,7 +1095,9 @@ def p_text(estimate):
 
 
 def p_in_words(p):
-    return f"{p:.3f}" if p >= 0.001 else "<0.001"
+    if p < 0.001:
+        return "<0.001"
+    return f"{p:.3f}"
 
 
 def published_text(estimate):
@@ -1419,8 +1427,7 @@ def standing(experiment, measure, noise=None):
     estimates = [difference(experiment, order, "base", experiment.rows, noise, measure) for order in ("low", "high")]
     if any(estimate is None or estimate.half_width is None for estimate in estimates):
         return None
-    side = side_of_all(estimates)
-    return "level with" if side == "level" else side
+    return side_of_all(estimates).replace("level", "level with")
 
 
 def side_of(estimate):
