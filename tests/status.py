@@ -331,6 +331,14 @@ def summary(runs, steps, jobs, source):
     return f"{done} of {several(len(runs), 'run')}, about {left} left with {at_once}, {source}"
 
 
+def say(line):
+    """As train.py's, which would take the seconds of `import torch`: no reader, no disk ends hours of training."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def status(args):
     lines = sys.stdin.read().splitlines()
     steps = read_steps(lines)
@@ -338,15 +346,15 @@ def status(args):
     check_settings(runs, args.asked)
     check_data(runs, args.data)
     if not steps:
-        return print(f"done: {several(len(runs), 'run')}, nothing is left")
+        return say(f"done: {several(len(runs), 'run')}, nothing is left")
     seconds, source = seconds_of(steps, args)
     timed_steps = [(step.inputs, step.outputs, s) for step, s in zip(steps, seconds)]
-    print(summary(runs, timed_steps, args.jobs, source))
+    say(summary(runs, timed_steps, args.jobs, source))
     counts = {step.script: 0 for step in steps}
     for step in steps:
         counts[step.script] += 1
-    print("steps left:", ", ".join(f"{count} {script}" for script, count in counts.items()))
-    print(f"next: {steps[0].out}")
+    say("steps left: " + ", ".join(f"{count} {script}" for script, count in counts.items()))
+    say(f"next: {steps[0].out}")
 
 
 def begin(args):
@@ -365,7 +373,7 @@ def begin(args):
     seconds, source = seconds_of(steps, args)
     plan["steps"] = [(step.inputs, step.outputs, s) for step, s in zip(steps, seconds)]
     write(path, plan)
-    print(summary(runs, plan["steps"], args.jobs, source), flush=True)
+    say(summary(runs, plan["steps"], args.jobs, source))
 
 
 def progress(args):
@@ -380,25 +388,21 @@ def progress(args):
     line = f"{done} of {several(len(plan['runs']), 'run')}"
     if not left:
         path.unlink(missing_ok=True)
-        return print(line)
+        return say(line)
     whole = finish(plan["steps"], plan["jobs"])
     rest = finish(left, plan["jobs"])
     doubt = whole / 10  # so that the first steps, of which others have not ended, do not count for much
     pace = (time.time() - plan["began"] + doubt) / (whole - rest + doubt)
-    print(f"{line}, about {duration(rest * pace)} left", flush=True)
+    say(f"{line}, about {duration(rest * pace)} left")
 
 
 def write(path, plan):
     """The file appears whole: another make may read it at any time."""
-    from train import fail
+    from train import claim, replacing
 
-    partial = path.with_suffix(".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(plan))
-        os.replace(partial, path)
-    except OSError as error:
-        fail(f"cannot write {path} ({error.strerror})")
+    claim([path])
+    with replacing(path) as file:
+        file.write(json.dumps(plan).encode())
 
 
 def main():

@@ -510,6 +510,16 @@ def test_plan_comes_before_the_first_step(tmp_path):
         assert process.returncode and re.match(rf"0 of {count} runs, about .* left with 1 job, by steps timed", first)
 
 
+def test_training_goes_on_where_nothing_can_be_printed(tmp_path):
+    """make itself ends with an error then, once all is done."""
+    knobs = (f"PYTHON={PYTHON}", f"RUNS={tmp_path}", *SMALL, "ORDERS=", "-j1")
+    with open("/dev/full", "w") as full:
+        words = ["make", *knobs, "table"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=clean_environment())
+    assert (tmp_path / "paper/MNIST/fcnet/seed0/full/p0.8/finetuned.pt").exists()
+    assert "Traceback" not in done.stderr and list(tmp_path.glob("make-*")) == []
+
+
 @pytest.fixture
 def held(tmp_path):
     """A make whose first step waits, its knobs, and a function that starts another one."""
