@@ -836,7 +836,7 @@ def restore(path, args):
 def load_weights(net, state):
     """Give the network all values of a state_dict, whose layers may be smaller, as prune.py cuts channels.
 
-    ValueError says what the state_dict lacks.
+    ValueError says what the state_dict lacks, or has besides.
     """
     for prefix, origin in (("module.", "DataParallel"), ("_orig_mod.", "torch.compile")):
         if all(name.startswith(prefix) for name in state):
@@ -845,6 +845,9 @@ def load_weights(net, state):
         if name not in state:
             raise ValueError(f"it has no weight {name}")
         tensor.data = tensor.data.new_empty(state[name].shape)
+    for name in state:
+        if name not in net.state_dict():
+            raise ValueError(f"it has a weight {name}, which the network has not")
     net.load_state_dict(state)
 
 
@@ -883,7 +886,7 @@ def first_line(error):
 
 def is_of_memory(error):
     """Whether an exception says that memory is short, the computer's or the GPU's."""
-    words = ("allocate memory", "out of memory", "ALLOC_FAILED")
+    words = ("allocate memory", "out of memory", "ALLOC_FAILED", "failed to map segment")
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 

@@ -316,6 +316,7 @@ def test_a_name_that_cannot_be_written_is_refused_before_training(tmp_path, leng
         torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nGPU 0 has ..."),
         RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        ImportError("libjpeg.so: failed to map segment from shared object"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -491,9 +492,14 @@ def test_weights_of_a_wrapper_are_called_so(chain, tmp_path, prefix, origin):
     assert f"of a wrapper, {origin}: take {prefix} off" in err
 
 
-def test_a_weight_that_is_missing_is_named(chain, tmp_path):
+def test_a_weight_that_is_missing_or_too_many_is_named(chain, tmp_path):
     checkpoint = load(chain / "dense.pt")
     del checkpoint["model"]["3.bias"]
     torch.save(checkpoint, tmp_path / "x.pt")
     err = refusal("prune.py", "--in", "x.pt", "--ratio", 0.5, "--data", DIGITS, "--out", "o.pt", cwd=tmp_path)
     assert "it has no weight 3.bias" in err
+    checkpoint = load(chain / "dense.pt")
+    checkpoint["model"]["5.weight"] = torch.zeros(10, 10)
+    torch.save(checkpoint, tmp_path / "x.pt")
+    err = refusal("prune.py", "--in", "x.pt", "--ratio", 0.5, "--data", DIGITS, "--out", "o.pt", cwd=tmp_path)
+    assert "it has a weight 5.weight, which the network has not" in err
