@@ -318,7 +318,7 @@ method-live     = $() --scope live
 method-global   = $() --scope global
 method-random   = $() --criterion random $(seed)
 method-channels = $() --structure channels
-method-rewound  = $() --start $(word 2,$|)
+method-rewound  = $() --start $(strip $(initial))
 method-reinitialised = $(method-rewound)
 initial  = $(if $(filter %-rewound,$*),$(RUNS)/$(dir $(*D))untrained/dense.pt) \
            $(if $(filter %-reinitialised,$*),$(RUNS)/$(subst /seed,/seed100,$(dir $(*D)))untrained/dense.pt)

@@ -122,11 +122,19 @@ LATER_FIELDS = {"scoring"}  # that files of earlier versions lack
 
 def load_run(path):
     """The Run of a checkpoint; exits with one line if its last steps are not a pruning and a fine-tuning."""
+    run, _ = run_and_scores(path)
+    return run
+
+
+def run_and_scores(path):
+    """As `load_run`, and the digest of the scores that chose the coreset, "" where none did."""
     checkpoint = read(path)
     try:
-        return checked(describe(checkpoint))
+        run = checked(describe(checkpoint))
     except Exception as error:
         fail(f"{path} is not a pruned network that finetune.py wrote ({type(error).__name__}: {first_line(error)})")
+    scores = checkpoint["args"].get("select", {}).get("scores", "")
+    return run, scores if is_scored(run.order) else ""
 
 
 def describe(checkpoint):
@@ -438,14 +446,18 @@ def load_runs(paths, asked=None):
     known = dict(asked or {})
     seen = {}
     first_trainings = {}
+    scorings = {}
     for path in paths:
         is_csv = path.endswith(".csv")
-        for run in read_csv(path) if is_csv else [load_run(path)]:
+        found = [(run, "") for run in read_csv(path)] if is_csv else [run_and_scores(path)]
+        for run, scores in found:
             require_agreement(run, path, known, is_asked=bool(asked))
             require_one_result(run, path, seen)
             if is_csv:
                 continue
             require_one_first_training(run, path, first_trainings)
+            if scores:
+                require_one_scoring(run, scores, path, scorings)
             if asked:
                 require_place(run, path)
     runs = [run for run, _ in seen.values()]
@@ -519,6 +531,17 @@ def require_one_first_training(run, path, first_trainings):
             f"{path} and {where} say that they are of one network, but it had {run.dense:.2f} and {dense:.2f} % before "
             f"pruning: make one of them again"
         )
+
+
+def require_one_scoring(run, scores, path, scorings):
+    """Exit with one line if two coresets of one protocol and seed were chosen by scores of two scoring runs.
+
+    scores: a digest; scorings: {what it is of: (digest, path)}, to which this adds.
+    """
+    by_errors = run.order.split()[0] in ("el2n", "ccs")
+    other, where = scorings.setdefault((run.protocol, scores_of(run.order), by_errors, run.seed), (scores, path))
+    if scores != other:
+        fail(f"{path} and {where} are of one seed, but other scores chose their coresets: make one of them again")
 
 
 METHOD_IN_PATH = {  # what follows pRATIO- in a path of make: the pruning method

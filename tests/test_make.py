@@ -344,6 +344,12 @@ def test_make_takes_the_pruning_method_from_the_path(method, flags):
     assert f"finetune.py --in {folder}/pruned.pt" in tuning and "--seed 3 --epochs 10" in tuning
 
 
+def test_untrained_weights_are_rewound_to_themselves():
+    """The network and the initial weights are one file, which make lists once."""
+    *_, pruning, _ = make("-n", "RUNS=runs/new", f"{SEED}/untrained/p0.8-rewound/finetuned.pt").splitlines()
+    assert f"prune.py --in {SEED}/untrained/dense.pt --ratio 0.8 --start {SEED}/untrained/dense.pt --data" in pruning
+
+
 def test_make_knows_the_orders_by_errors_and_long():
     for order in ("el2n", "ccs"):
         *_, selecting, training = make("-n", "RUNS=runs/new", f"{SEED}/{order}-0.1/dense.pt").splitlines()

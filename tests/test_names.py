@@ -221,6 +221,20 @@ def test_checkpoints_of_one_network_have_one_first_training(held, tmp_path, chai
     assert "of one network, but it had 70.00" in refusal("report.py", "table", chain / "hold.pt", tmp_path / "x.pt")
 
 
+def test_coresets_of_one_seed_have_one_scoring(held, tmp_path, chain):
+    """high was chosen by scores that were counted again, with the same flags and other bits."""
+    args = {step: dict(flags) for step, flags in held["args"].items()}
+    args["select"]["order"] = "high"
+    dense = held["earlier"]["train"] | {"accuracy": [10.0, 50.0, 60.0, 70.0]}
+    high = held | {"args": args, "earlier": held["earlier"] | {"train": dense}}
+    torch.save(high, tmp_path / "x.pt")
+    run("report.py", "table", chain / "hold.pt", tmp_path / "x.pt")
+    args["select"]["scores"] = "0123456789abcdef"
+    torch.save(high, tmp_path / "x.pt")
+    err = refusal("report.py", "table", chain / "hold.pt", tmp_path / "x.pt")
+    assert "other scores chose their coresets: make one of them again" in err
+
+
 PLACES = {  # a path of make, and what of the run that lies there is another
     "paper/MNIST/fcnet/seed1/low-0.1/p0.8": "seed",
     "paper/MNIST/fcnet/seed0/high-0.1/p0.8": "order",
