@@ -82,7 +82,8 @@ def write_array(path, array, labels, steps):
         file.write(f"\n{json.dumps(steps)}\n".encode())
 
 
-def main():
+def parse_flags():
+    """The flags of the command line, checked, and the device set up."""
     parser = Parser(__doc__)
     parser.add_network_flags()
     parser.add_argument(
@@ -113,7 +114,11 @@ def main():
     args = parser.start("scores", "correct", "errors", "out")
     if args.epochs == 0:
         parser.error("argument --epochs: scores need one epoch at least")
+    return args
 
+
+def main():
+    args = parse_flags()
     net = build(args.model, args.dataset, args.seed).to(args.device)
     data = load(args.dataset, args.data, args.device)
     labels = data.train_labels.cpu().numpy()

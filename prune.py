@@ -224,7 +224,8 @@ def fail_if_nothing_is_left(net, counts, ratio):
             say(f"prune    layer {name} has lost all its weights")
 
 
-def main():
+def parse_flags():
+    """The flags of the command line, checked, and the device set up."""
     parser = Parser(__doc__)
     parser.add_argument("--in", required=True, metavar="IN.pt", help="the checkpoint to prune")
     ratio = number(float, lambda ratio: 0 <= ratio < 1, "at least 0 and below 1")
@@ -260,10 +261,14 @@ def main():
     parser.add_device_flags()
     parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write")
     args = parser.start("out")
-    channels = args.structure == "channels"
-    if channels and args.scope != "layer":
+    if args.structure == "channels" and args.scope != "layer":
         parser.error("argument --scope: channels are chosen layer by layer")
+    return args
 
+
+def main():
+    args = parse_flags()
+    channels = args.structure == "channels"
     start = time.perf_counter()
     source = vars(args)["in"]
     checkpoint, net, data = restore(source, args)

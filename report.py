@@ -223,8 +223,10 @@ def machine_of(checkpoint):
     versions = ", ".join(f"{package} {version}" for package, version in checkpoint["versions"].items())
     devices = {history.get("device", checkpoint["device"]) for history in checkpoint["earlier"].values()}
     others = sorted(devices - {checkpoint["device"]})
-    earlier = f"; earlier steps on {', '.join(others)}" if others else ""
-    return f"{checkpoint['device']}; {versions}{earlier}"
+    machine = f"{checkpoint['device']}; {versions}"
+    if others:
+        machine += f"; earlier steps on {', '.join(others)}"
+    return machine
 
 
 def scoring_of(args, training, order):
@@ -272,7 +274,7 @@ USUAL_OF_CREST = {"random": 0.01, "tau": 0.1, "learned": 0.1}  # the flags of te
 
 def crest_order(training):
     """The order of a network that trained on CREST's mini-batch coresets, with the flags that are not the usual."""
-    words = ["crestfresh" if training["renew"] == "always" else "crest"]
+    words = [{"failed": "crest", "always": "crestfresh"}[training["renew"]]]
     for flag, usual in USUAL_OF_CREST.items():
         if training[flag] != usual:
             words.append(f"{flag} {training[flag]:g}")
@@ -515,7 +517,9 @@ def scores_of(order):
     _, _, source = order.partition(" of ")
     if order.startswith("own"):
         return f"the subset of {order}"
-    return f"scoring of {source}" if source else "scoring"
+    if source:
+        return f"scoring of {source}"
+    return "scoring"
 
 
 def require_one_first_training(run, path, first_trainings):
@@ -660,8 +664,8 @@ def relevant_protocol(protocol, order):
 
 def in_order(orders):
     """Each order once, as tables and figures arrange them."""
-    known = list(COLOURS)
-    return sorted(set(orders), key=lambda order: (known.index(order) if order in known else len(known), order))
+    known = {order: position for position, order in enumerate(COLOURS)}
+    return sorted(set(orders), key=lambda order: (known.get(order, len(known)), order))
 
 
 class Experiment:
@@ -732,8 +736,10 @@ def runs_making_rows(runs):
     for run in runs:
         served = [protocol for protocol in making if serves(run, protocol)]
         if not any(has_row_for(run, making[protocol]) for protocol in served):
-            protocol = served[0] if served and run.protocol not in served else run.protocol
-            making[protocol].append(run)
+            if not served or run.protocol in served:
+                making[run.protocol].append(run)
+            else:
+                making[served[0]].append(run)
     return making
 
 
@@ -1112,7 +1118,9 @@ def p_text(estimate):
 
 
 def p_in_words(p):
-    return f"{p:.3f}" if p >= 0.001 else "<0.001"
+    if p < 0.001:
+        return "<0.001"
+    return f"{p:.3f}"
 
 
 def published_text(estimate):
@@ -1379,10 +1387,16 @@ def experiments_to_draw(runs):
 
 
 def orders_to_draw(experiments):
-    """The orders of a figure: controls have figures of their own, where there is anything else to show."""
-    orders = in_order(itertools.chain(*(experiment.orders for experiment in experiments)))
-    chosen = [order for order in orders if order not in CONTROLS]
-    return chosen if set(chosen) - {"base"} else orders
+    """The orders that have every row of an experiment, but for controls, where there is anything else to show."""
+    orders = set()
+    for experiment in experiments:
+        for order in experiment.orders:
+            if all(experiment.at(order, *ratios) for ratios in experiment.rows):
+                orders.add(order)
+    chosen = orders - set(CONTROLS)
+    if chosen - {"base"}:
+        return in_order(chosen)
+    return in_order(itertools.chain(*(experiment.orders for experiment in experiments)))
 
 
 def panels(rows, columns):
@@ -1391,9 +1405,9 @@ def panels(rows, columns):
     return pyplot().subplots(rows, columns, sharex=True, sharey=True, figsize=size, layout="constrained", squeeze=False)
 
 
-def finish(figure, axes, title_lines, across, legend):
-    """Write a figure's title, axis labels and legend; legend: {name: look of its line}."""
-    figure.suptitle("\n".join(title_lines), fontsize=8)
+def finish(figure, axes, headlines, across, legend, notes):
+    """Write a figure's title, axis labels and legend, and the notes below; legend: {name: look of its line}."""
+    figure.suptitle("\n".join(headlines), fontsize=9, fontweight="bold")
     for axis in axes[:, 0]:
         axis.set_ylabel("test accuracy (%)")
     for axis in axes[-1]:
@@ -1401,7 +1415,13 @@ def finish(figure, axes, title_lines, across, legend):
     lines = [pyplot().Line2D([], [], label=name, **look) for name, look in legend.items()]
     per_row = 2 + 2 * min(axes.shape[1], 2)
     legend_rows = math.ceil(len(lines) / per_row)
-    figure.legend(handles=lines, loc="outside lower center", ncols=math.ceil(len(lines) / legend_rows))
+    figure.legend(
+        handles=lines,
+        loc="outside lower center",
+        ncols=math.ceil(len(lines) / legend_rows),
+        title="\n".join(notes),
+        title_fontsize=7,
+    )
 
 
 def legend_of(colours):
@@ -1430,8 +1450,7 @@ def standing(experiment, measure, noise=None):
     estimates = [difference(experiment, order, "base", experiment.rows, noise, measure) for order in ("low", "high")]
     if any(estimate is None or estimate.half_width is None for estimate in estimates):
         return None
-    side = side_of_all(estimates)
-    return "level with" if side == "level" else side
+    return side_of_all(estimates).replace("level", "level with")
 
 
 def side_of(estimate):
@@ -1464,19 +1483,20 @@ def figure1(runs, out):
                 draw_curve(axis, experiment, order, (data_ratio, prune_ratio), colour)
                 if draw_published_curve(axis, experiment, order, (data_ratio, prune_ratio), colour):
                     legend["published"] = {"color": "#444444", "ls": ":", "lw": 1.2}
-    sentences = []
-    for experiment in experiments:
-        side = standing(experiment, Run.end, noise)
-        if side:
-            sentences.append(f"{protocol_in_words(experiment.protocol)}, coreset networks end {side} the baseline")
-    headline = sentence("; ".join(sentences))
-    finish(figure, axes, [*headline, subject(experiments, runs), *curve_notes(runs)], "epoch of fine-tuning", legend)
+    findings = {experiment: standing(experiment, Run.end, noise) for experiment in experiments}
+    headlines = sentences({e: f"coreset networks end {side} the baseline" for e, side in findings.items() if side})
+    notes = [subject(experiments, runs), *curve_notes(runs)]
+    finish(figure, axes, headlines, "epoch of fine-tuning", legend, notes)
     save_figure(figure, out)
 
 
-def sentence(text):
-    """[The text as a sentence], or [] of nothing."""
-    return [f"{text[0].upper()}{text[1:]}."] if text else []
+def sentences(findings):
+    """[A sentence for each finding, with the protocols that it is of]; findings: {Experiment: text}."""
+    protocols = defaultdict(list)
+    for experiment, finding in findings.items():
+        protocols[finding].append(protocol_in_words(experiment.protocol))
+    lines = [f"{' and '.join(names)}, {finding}." for finding, names in protocols.items()]
+    return [line[0].upper() + line[1:] for line in lines]
 
 
 def panel_title(experiments, experiment, data_ratio, prune_ratio=None):
@@ -1531,25 +1551,29 @@ def figure2(runs, out):
     data_ratios = sorted(set(itertools.chain(*(experiment.data_ratios for experiment in experiments))))
     prune_ratios = sorted(set(itertools.chain(*(experiment.prune_ratios for experiment in experiments))))
     figure, axes = panels(len(experiments), len(data_ratios))
-    sentences = []
     for experiment, row in zip(experiments, axes, strict=True):
         for data_ratio, axis in zip(data_ratios, row, strict=True):
             axis.set_title(panel_title(experiments, experiment, data_ratio), fontsize=8)
             axis.set_xticks(range(len(prune_ratios)), [f"{100 * p:g}" for p in prune_ratios])
             for position, prune_ratio in enumerate(prune_ratios):
                 draw_bars(axis, experiment, (data_ratio, prune_ratio), position, colours)
-        before = standing(experiment, lambda run: run.dense)
-        after = standing(experiment, lambda run: run.pruned)
-        if before and after:
-            name = protocol_in_words(experiment.protocol)
-            sentences += sentence(
-                f"{name}, coreset networks are {before} the baseline before pruning, {after} it after"
-            )
-    notes = ["outline: before pruning, filled: right after it"]
+    findings = {experiment: standing_around_pruning(experiment) for experiment in experiments}
+    headlines = sentences({experiment: finding for experiment, finding in findings.items() if finding})
+    notes = [subject(experiments, runs), "outline: before pruning, filled: right after it"]
     if len({run.seed for run in runs}) > 1:
         notes.append("error bars: one standard deviation over the seeds")
-    finish(figure, axes, [*sentences, subject(experiments, runs), *notes], "pruned weights (%)", legend_of(colours))
+    finish(figure, axes, headlines, "pruned weights (%)", legend_of(colours), notes)
     save_figure(figure, out)
+
+
+def standing_around_pruning(experiment):
+    """Where coreset networks stand to the baseline before pruning and right after it, in words; None without them."""
+    before = standing(experiment, lambda run: run.dense)
+    after = standing(experiment, lambda run: run.pruned)
+    if before is None or after is None:
+        return None
+    then = "and right after it" if after == before else f"and {after} it right after"
+    return f"coreset networks are {before} the baseline before pruning {then}"
 
 
 def draw_bars(axis, experiment, ratios, position, colours):

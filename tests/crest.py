@@ -80,7 +80,8 @@ from train import (
 )
 
 # Streams of the seed, numpy.random.default_rng([seed, stream]); train.py says who draws from the others.
-RANDOM_SETS, SIGNS = 5, 6
+RANDOM_SETS = 5
+SIGNS = 6
 FIRST_COUNT = 5  # coresets of the first choice, and for every step between two checks
 
 
@@ -164,7 +165,8 @@ def curvature(net, data, coreset, draw):
 
     z * Hz is Hutchinson's estimate of the Hessian's diagonal.
     """
-    parameters, samples = list(net.parameters()), coreset.samples
+    parameters = list(net.parameters())
+    samples = coreset.samples
     weighted = targets(data, samples, coreset.weights(len(samples)))
     with as_in_a_step(net):
         loss = F.cross_entropy(net(pixels(data.train_images[samples])), weighted)
@@ -179,7 +181,9 @@ class Chooser:
 
     def __init__(self, data, args, steps):
         """steps: those of an epoch."""
-        self.data, self.args, self.steps = data, args, steps
+        self.data = data
+        self.args = args
+        self.steps = steps
         self.labels = data.train_labels.cpu().numpy()
         self.sizes = np.ceil(args.random * np.bincount(self.labels)).astype(int)  # of the classes in a random set
         if self.sizes.sum() < args.batch_size:
@@ -188,8 +192,12 @@ class Chooser:
         self.signs = np.random.default_rng([args.seed, SIGNS])
         self.left = np.ones(len(self.labels), dtype=bool)  # samples that are not dropped
         self.worst = np.full(len(self.labels), -1.0)  # highest loss of each sample in this epoch's random sets, or -1
-        self.coresets, self.model, self.first_norm = [], None, None
-        self.interval, self.count, self.age = 1, FIRST_COUNT, 0  # T1, P, and steps since the last choice
+        self.coresets = []
+        self.model = None
+        self.first_norm = None
+        self.interval = 1  # T1: steps between two checks
+        self.count = FIRST_COUNT  # P: coresets of the next choice
+        self.age = 0  # steps since the last choice
         self.facts = {"chosen_samples": 0, "choosing_seconds": 0.0, "checks": 0, "renewals": 0, "dropped": 0}
 
     def batch(self, net, size):
@@ -216,8 +224,10 @@ class Chooser:
         """The losses float32 [R] of all samples of random sets, and softmax - one-hot [R, C], gradients in logits."""
         samples = torch.cat(random_sets)
         self.facts["chosen_samples"] += len(samples)
-        logits, labels = answers(net, self.data, random_sets, self.args.precision), self.data.train_labels[samples]
-        return F.cross_entropy(logits, labels, reduction="none"), logits.softmax(1) - F.one_hot(labels, logits.shape[1])
+        logits = answers(net, self.data, random_sets, self.args.precision)
+        labels = self.data.train_labels[samples]
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        return losses, logits.softmax(1) - F.one_hot(labels, logits.shape[1])
 
     def renew(self, net):
         """Choose coresets, make the model of the loss where the network is now, and set T1 and P by it."""
@@ -252,7 +262,9 @@ class Chooser:
 
     def model_at(self, net, loss):
         """The Model at the weights that the network has, from all coresets."""
-        gradient, diagonal, square = 0, 0, 0.0
+        gradient = 0
+        diagonal = 0
+        square = 0.0
         for coreset in self.coresets:
             self.facts["chosen_samples"] += len(coreset.samples)
             found, product, signs = curvature(net, self.data, coreset, self.signs)

@@ -327,7 +327,7 @@ def tradeoff(runs, out):
         "orders of one cost stand side by side around it; error bars: one standard deviation over the seeds",
     ]
     across = "samples trained on (millions)"
-    finish(figure, axes, [subject(experiments, runs), *notes], across, legend_of(colours))
+    finish(figure, axes, [], across, legend_of(colours), [subject(experiments, runs), *notes])
     save_figure(figure, out)
 
 

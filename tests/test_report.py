@@ -1039,10 +1039,17 @@ def test_figure1_says_where_coreset_networks_end(tmp_path):
     runs = shifted(-3, "paper") + shifted(+3, "released")
     run("report.py", "figure1", write(tmp_path / "x.csv", runs), "--out", path)
     ids, texts = drawing(path)
-    title = " ".join(texts)
-    assert "By the text, coreset networks end below the baseline; as released, coreset networks end above" in title
+    assert "By the text, coreset networks end below the baseline." in texts
+    assert "As released, coreset networks end above the baseline." in texts
     assert len(with_prefix(ids, "line-paper-")) == len(with_prefix(ids, "line-released-")) == 3 * 4
     assert "as released, 10 % of the data, 40 % pruned" in texts
+
+
+def test_protocols_of_one_finding_share_its_sentence(tmp_path):
+    runs = shifted(-3, "paper") + shifted(-4, "released")
+    run("report.py", "figure1", write(tmp_path / "x.csv", runs), "--out", tmp_path / "f.svg")
+    _, texts = drawing(tmp_path / "f.svg")
+    assert "By the text and as released, coreset networks end below the baseline." in texts
 
 
 @pytest.mark.parametrize("what, prefix", [("figure1", "line-paper-low"), ("figure2", "bar-after-paper-low")])
