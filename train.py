@@ -449,7 +449,7 @@ def evaluate(net, data, precision="fp32"):
 
 
 # Whatever is drawn comes from a stream of its own, numpy.random.default_rng([seed, stream]), save the initial weights:
-# torch.manual_seed(seed). Stream 0 is select.py's, 4 is prune.py's.
+# torch.manual_seed(seed). Stream 0 is select.py's, 4 is prune.py's, 5 and 6 are those of tests/crest.py.
 FIRST_TRAINING, FINE_TUNING, POSITIONS = 1, 2, 3
 
 

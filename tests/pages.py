@@ -731,7 +731,7 @@ def crest_block(results):
     if not differences:
         return "CREST was not run.\n"
     table = markdown(["by the text, 10 % of the data, 80 % pruned", "before pruning", "after fine-tuning"], differences)
-    titles = ["cost, mean of the seeds", "samples trained on or looked at, M", "seconds of the first training"]
+    titles = ["cost, fine-tuning with it, mean of the seeds", "samples trained on or looked at, M"]
     return f"{table}\n{markdown(titles, costs)}"
 
 
@@ -741,12 +741,11 @@ def crest_costs(results, network):
     rows = []
     if table is None or not {"crest", "crestfresh"} & set(table.experiment.orders):
         return rows
-    for order in ("matched", "crest", "crestfresh"):
+    for order in ("base", "matched", "crest", "crestfresh"):
         runs = list(table.experiment.at(order, 0.1, 0.8).values())
         if runs:
             samples = statistics.fmean(run.trained for run in runs) / 1e6
-            seconds = statistics.fmean(run.first_seconds for run in runs)
-            rows.append([f"{NAMES[network]}: {order}", f"{samples:.2f}", f"{seconds:.0f}"])
+            rows.append([f"{NAMES[network]}: {order}", f"{samples:.2f}"])
     return rows
 
 
