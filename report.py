@@ -404,19 +404,22 @@ def require_plausible(name, value):
 
 def read_csv(path):
     """The Runs of a csv that `report.py runs` wrote, of this version or an older one; else exits with one line."""
+    lines = csv.reader([])
     try:
         text = contents(path).getvalue().decode()
-        header, *lines = csv.reader(text.splitlines(), strict=True)
-        fields = [OLD_HEADERS.get(name, name) for name in header]
+        lines = csv.reader(text.splitlines(), strict=True)
+        fields = [OLD_HEADERS.get(name, name) for name in next(lines, [])]
         known = set(Run._fields)
         named_once = len(set(fields)) == len(fields)
         if not named_once or not known - LATER_FIELDS <= set(fields) <= known:
             raise ValueError("its first line does not name the fields of a run")
-        if not lines:
+        runs = [checked(renewed(dict(zip(fields, line, strict=True)))) for line in lines]
+        if not runs:
             raise ValueError("it has no runs")
-        return [checked(renewed(dict(zip(fields, line, strict=True)))) for line in lines]
+        return runs
     except Exception as error:
-        fail(f"cannot read runs from {path} ({first_line(error)}); it must be a csv of `report.py runs`")
+        where = f"line {lines.line_num}: " if lines.line_num > 1 else ""
+        fail(f"cannot read runs from {path} ({where}{first_line(error)}); it must be a csv of `report.py runs`")
 
 
 def renewed(fields):

@@ -207,6 +207,15 @@ def test_own_scores_have_the_name_of_their_file_and_one_name_has_one_content(tmp
     assert "disagree in scoring of own margin" in refusal("report.py", "table", one, two)
 
 
+@pytest.mark.parametrize("line, old, new", [(8, "paper", "paper,"), (30, "98.", "198.")])
+def test_a_faulty_line_of_a_csv_is_named(tmp_path, line, old, new):
+    lines = (ROOT / "tests/results/lenet-mnist-paper.csv").read_text().splitlines()
+    assert old in lines[line - 1]
+    lines[line - 1] = lines[line - 1].replace(old, new, 1)
+    (tmp_path / "x.csv").write_text("\n".join(lines))
+    assert f"x.csv (line {line}: " in refusal("report.py", "table", tmp_path / "x.csv")
+
+
 def test_ratios_that_differ_by_rounding_alone_are_one(held, tmp_path, chain):
     other = with_flag(held, tmp_path / "x.pt", "prune", "ratio", 0.1 + 0.7)  # 0.7999999999999999
     assert run("report.py", "table", chain / "hold.pt", other) == run("report.py", "table", chain / "hold.pt")
