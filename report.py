@@ -418,18 +418,22 @@ def read_csv(path):
             raise ValueError("it has no runs")
         return runs
     except Exception as error:
-        where = f"line {lines.line_num}: " if lines.line_num > 1 else ""
-        fail(f"cannot read runs from {path} ({where}{first_line(error)}); it must be a csv of `report.py runs`")
+        reason = first_line(error)
+        if lines.line_num > 1:
+            reason = f"line {lines.line_num}: {reason}"
+        fail(f"cannot read runs from {path} ({reason}); it must be a csv of `report.py runs`")
 
 
 def renewed(fields):
     """The fields of a csv's line with the words of this version, and what an older one did not write."""
     words = [OLD_WORDS.get(word, word) for word in fields["order"].split(" ")]
-    renewed = fields | {"order": " ".join(words), "method": fields["method"] or "magnitude"}
+    order = " ".join(words)
+    fields = fields | {"order": order, "method": fields["method"] or "magnitude"}
     if "scoring" not in fields:
-        knows_scores = words[0] == "own" or is_scored(renewed["order"] or "own")
-        renewed["scoring"] = UNKNOWN if knows_scores else ""
-    return renewed
+        fields["scoring"] = ""
+        if words[0] == "own" or (order.strip() and is_scored(order)):
+            fields["scoring"] = UNKNOWN
+    return fields
 
 
 def write_csv(runs):
