@@ -989,9 +989,14 @@ def published_rows(path, run):
     same_data = run.data.startswith(f"{train_size} + ") and not run.data.endswith(NOT_ORIGINAL)
     if not same_data or not trained_as_theirs:
         return []
+    return [row for row in csv_rows(path) if row["dataset"] == run.dataset and row["model"].lower() == run.model]
+
+
+@functools.cache
+def csv_rows(path):
+    """The lines [{column: text}] of a csv, read once however many panels of a figure ask for them."""
     with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [row for row in rows if row["dataset"] == run.dataset and row["model"].lower() == run.model]
+        return list(csv.DictReader(file))
 
 
 def title(*orders):
