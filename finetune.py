@@ -1,9 +1,10 @@
-"""Step 5 of the method: fine-tune the pruned network on all data (paper, section 4.5).
+"""Step 5 of the method: fine-tune the pruned network on all data (section 4.5).
 
-    python finetune.py --in low-p0.4.pt --seed 0 --out low-p0.4-finetuned.pt
+    python finetune.py --in low-p0.4.pt --out low-p0.4-finetuned.pt
 
---mask hold keeps every pruned weight exactly zero, which is what a pruned network is. --mask release does what the
-authors' released program did: pruned weights train like any other and grow back.
+--mask hold keeps every pruned weight exactly zero, which is what a pruned
+network is. --mask release does what the authors' released program did: pruned
+weights train like any other and grow back.
 """
 
 import signal

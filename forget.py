@@ -1,17 +1,22 @@
-"""Step 1 of the method: train on all data and count how often every sample is forgotten (paper, section 3.2).
+"""Step 1 of the method: train on all data, count how often samples are forgotten.
 
     python forget.py --dataset MNIST --model fcnet --seed 0 \\
         --scores forget.npy --correct correct.npy --out dense.pt
 
-After every epoch the network is evaluated on the whole training set. A sample is forgotten when it is classified
-correctly at the end of one epoch and incorrectly at the end of the next; its score is the number of times. A sample
-that is never learned therefore scores 0, like one that is never forgotten. The network at the end is the baseline.
+After every epoch the network is evaluated on the whole training set. A sample
+is forgotten when it is classified correctly at the end of one epoch and
+incorrectly at the end of the next; its score is the number of times. A sample
+that is never learned therefore scores 0, like one that is never forgotten. The
+network at the end is the baseline.
 
-The defaults follow the paper's text. --events flipped --positions shuffled --batchnorm frozen do what the authors'
-released program did. --events toneva is the definition of Toneva et al. (2019, algorithm 1): counted when the sample
-is presented in training, and a never-learned sample gets the highest score, the number of epochs.
+The defaults follow the paper's text (section 3.2). --events flipped --positions
+shuffled --batchnorm frozen do what the authors' released program did. --events
+toneva is the definition of Toneva et al. (2019, algorithm 1): counted when the
+sample is presented in training, and a never-learned sample gets the highest
+score, the number of epochs.
 
---errors keeps what other orders of select.py go by: how far the network's answers are from the labels at the end.
+--errors keeps what other orders of select.py go by: how far the network's
+answers are from the labels at the end.
 """
 
 import signal

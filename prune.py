@@ -1,13 +1,16 @@
-"""Step 4 of the method: one-shot pruning by magnitude, layer by layer (paper, sections 3.3 and 4.4).
+"""Step 4 of the method: one-shot pruning by magnitude, layer by layer (paper,
+sections 3.3 and 4.4).
 
     python prune.py --in low.pt --ratio 0.4 --out low-p0.4.pt
 
-In the weight of every Conv2d and Linear the round(R * n) smallest magnitudes become zero; biases and BatchNorm are
-left alone. On small images some weights are never trained, because their place in the kernel meets padding alone:
-`live` is the sparsity among the others.
+In the weight of every Conv2d and Linear the round(R * n) smallest magnitudes
+become zero; biases and BatchNorm are left alone. On small images some weights
+are never trained, because their place in the kernel meets padding alone: `live`
+is the sparsity among the others.
 
-Four flags ask what the paper leaves open: --scope and --criterion choose other weights, --start puts the values of
-another checkpoint in the place of those that are left, and --structure channels cuts whole filters out.
+Four flags ask what the paper leaves open: --scope and --criterion choose other
+weights, --start puts the values of another checkpoint in the place of those
+that are left, and --structure channels cuts whole filters out.
 """
 
 import signal

@@ -1,12 +1,15 @@
-"""The paper's Table 1 and Figures 1 and 2 from the files of any runs, with the statistics that the paper asks for.
+"""The paper's Table 1 and Figures 1 and 2 from the files of any runs, with the
+statistics that the paper asks for.
 
-    python report.py table runs/paper/CIFAR100/resnet18/seed*/*/p*/finetuned.pt --format markdown
-    python report.py figure1 tests/results/lenet-mnist-paper.csv --out figure1.svg
+    python report.py table runs/paper/MNIST/lenet/seed*/*/p*/finetuned.pt
+    python report.py figure1 tests/results/lenet-mnist-paper.csv --out f1.svg
 
-A run is one fine-tuned network. A cell is what the runs of several seeds share: the order and the share of their data,
-the prune ratio, the protocol and the pruning method. Every number is the test accuracy after the last epoch of
-fine-tuning, in %. Differences are paired: within a seed, all networks start from the same initial weights and are
-fine-tuned on the same order of samples. What `report.py runs` writes, a csv line a run, stands for the checkpoints it
+A run is one fine-tuned network. A cell is what the runs of several seeds share:
+the order and the share of their data, the prune ratio, the protocol and the
+pruning method. Every number is the test accuracy after the last epoch of
+fine-tuning, in %. Differences are paired: within a seed, all networks start
+from the same initial weights and are fine-tuned on the same order of samples.
+What `report.py runs` writes, a csv line a run, stands for the checkpoints it
 was made from. Figures need matplotlib.
 """
 
@@ -20,6 +23,7 @@ import shlex
 import signal
 import statistics
 import sys
+import textwrap
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +34,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from train import DATASETS, Parser, contents, fail, first_line, read, replacing, script_of
+from train import DATASETS, Parser, contents, duration, fail, first_line, read, replacing, script_of
 
 COLOURS = {  # of the orders, as tables and figures arrange them; others come after (Okabe and Ito)
     "base": "#000000",
@@ -49,7 +53,7 @@ OLD_WORDS = {"lot": "random", "none": "untrained"}  # in checkpoints and csv fil
 PUBLISHED = Path(__file__).parent / "tests" / "data" / "published_accuracies.csv"
 PUBLISHED_CURVES = PUBLISHED.with_name("published_curves.csv")
 USUAL_CUT = 0.3  # of select.py --order ccs
-WIDTH = 120  # columns of text that a table may take
+WIDTHS = {"text": 80, "markdown": 120}  # columns that a table may take: a terminal's, and a file's
 
 
 # ----------------------------------------------------------------------------------------------------------- runs
@@ -132,7 +136,8 @@ def run_and_scores(path):
     try:
         run = checked(describe(checkpoint))
     except Exception as error:
-        fail(f"{path} is not a pruned network that finetune.py wrote ({type(error).__name__}: {first_line(error)})")
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        fail(f"{path} is not a pruned network that finetune.py wrote ({kind}{first_line(error)})")
     scores = checkpoint["args"].get("select", {}).get("scores", "")
     return run, scores if is_scored(run.order) else ""
 
@@ -426,12 +431,12 @@ def read_csv(path):
 
 def renewed(fields):
     """The fields of a csv's line with the words of this version, and what an older one did not write."""
-    words = [OLD_WORDS.get(word, word) for word in fields["order"].split(" ")]
-    order = " ".join(words)
+    first, *words = fields["order"].split(" ")
+    order = " ".join([OLD_WORDS.get(first, first), *words])
     fields = fields | {"order": order, "method": fields["method"] or "magnitude"}
     if "scoring" not in fields:
         fields["scoring"] = ""
-        if words[0] == "own" or (order.strip() and is_scored(order)):
+        if first == "own" or (order.strip() and is_scored(order)):
             fields["scoring"] = UNKNOWN
     return fields
 
@@ -1013,7 +1018,7 @@ def compared_pairs(orders):
 
 def row_start(experiments, experiment, data_ratio, prune_ratio):
     """The first fields of a row; protocol and pruning method only where the experiments differ in them."""
-    row = {"Data Ratio": data_ratio, "Prune Ratio": prune_ratio}
+    row = {"Data": data_ratio, "Pruned": prune_ratio}
     if len({other.protocol for other in experiments}) > 1:
         row["Protocol"] = experiment.protocol
     if len({other.method for other in experiments}) > 1:
@@ -1163,11 +1168,11 @@ def column_groups(rows, count_seeds):
     return groups
 
 
-KEYS = ("Data Ratio", "Prune Ratio", "Protocol", "Pruning", "Main effect", "Order")  # columns that say what a row is
+KEYS = ("Data", "Pruned", "Protocol", "Pruning", "Main effect", "Order")  # columns that say what a row is
 
 
-def blocks_of(groups):
-    """Tables [[column]] of at most WIDTH characters; each begins with the columns that say what a row is.
+def blocks_of(groups, style):
+    """Tables [[column]] of a style's width, or of one group; each begins with the columns that say what a row is.
 
     Differences from base, from random, and of controls do not share a table.
     """
@@ -1178,7 +1183,7 @@ def blocks_of(groups):
         if group[0][0] in KEYS:
             continue
         kind = kind_of_column(group[0][0])
-        if kind != last_kind or width_of(blocks[-1] + group) > WIDTH:
+        if kind != last_kind or width_of(blocks[-1] + group, style) > WIDTHS[style]:
             blocks.append(list(keys))
             last_kind = kind
         blocks[-1] += group
@@ -1193,9 +1198,9 @@ def kind_of_column(name):
     return reference if reference == "Random" else "Base"
 
 
-def width_of(columns):
-    """The characters of a table's line, as markdown has it."""
-    return sum(3 + max(map(len, column)) for column in columns) + 1
+def width_of(columns, style):
+    """The characters of a table's line."""
+    return as_text(columns, style).index("\n")
 
 
 def lines_with_entries(columns):
@@ -1205,14 +1210,14 @@ def lines_with_entries(columns):
     return titles, [line for line in lines if set(line[keys:]) != {"-"}]
 
 
-def as_text(columns, markdown=False):
-    """A block of columns as aligned text, or as a markdown table."""
+def as_text(columns, style):
+    """A block of columns as aligned text, or as a markdown table: style "text" or "markdown"."""
     titles, lines = lines_with_entries(columns)
     widths = [max(2, *map(len, column)) for column in columns]  # markdown's rule is "-:" at least
     padded = []
     for line in (titles, *lines):
         padded.append([field.rjust(width) for field, width in zip(line, widths, strict=True)])
-    if not markdown:
+    if style == "text":
         return "".join("  ".join(line) + "\n" for line in padded)
     padded.insert(1, ["-" * (width - 1) + ":" for width in widths])
     return "".join(f"| {' | '.join(line)} |\n" for line in padded)
@@ -1241,10 +1246,23 @@ def render(tables, notes, style):
         tabulars = [as_latex(list(itertools.chain(*groups))) for groups in groups_of_tables]
         lines = [latex_escaped(note) + r"\\" for note in notes]
         return "\n".join([r"% needs \usepackage{booktabs}", *tabulars, r"\par\footnotesize\noindent", *lines, ""])
-    blocks = itertools.chain(*map(blocks_of, groups_of_tables))
-    texts = [as_text(block, style == "markdown") for block in blocks]
-    dash = "- " if style == "markdown" else ""
-    return "\n".join([*texts, "".join(f"{dash}{note}\n" for note in notes)])
+    texts = []
+    for groups in groups_of_tables:
+        texts += [as_text(block, style) for block in blocks_of(groups, style)]
+    return "\n".join([*texts, notes_as_text(notes, style)])
+
+
+def notes_as_text(notes, style):
+    """Notes, a line each, or a list in markdown; text is broken at its width."""
+    if style == "markdown":
+        return "".join(f"- {note}\n" for note in notes)
+    return "".join(wrapped(note, hang=2) for note in notes)
+
+
+def wrapped(line, indent=0, hang=0):
+    """A line of text, broken at the width of text; all of it is indented, and what follows the first break hangs."""
+    first = " " * indent
+    return textwrap.fill(line, WIDTHS["text"], initial_indent=first, subsequent_indent=first + " " * hang) + "\n"
 
 
 def estimates_of(rows):
@@ -1311,12 +1329,6 @@ def seconds_of(runs):
     return sum(first_trainings.values()) + sum(run.seconds for run in runs)
 
 
-def duration(seconds):
-    if seconds > 3600:
-        return f"{seconds / 3600:.2f} h"
-    return f"{seconds:.0f} s"
-
-
 def published_notes(estimates, published):
     """How the published differences go with ours, a line each; estimates: of the cells of one experiment."""
     compared = [estimate for estimate in estimates if estimate.published is not None]
@@ -1342,7 +1354,7 @@ def table(runs, style):
     noises = noises_of(runs)
     published = published_accuracies(runs[0])
     rows = table_rows(experiments, noises, published)
-    of_cells = list(estimates_of(row for row in rows if row["Data Ratio"] != "mean"))
+    of_cells = list(estimates_of(row for row in rows if row["Data"] != "mean"))
     notes = statistics_notes(of_cells, noises) + made_from(runs, experiments)
     if len(experiments) == 1:
         notes += published_notes(of_cells, published)
@@ -1645,13 +1657,13 @@ def print_or_write(text, path):
 COMMANDS = """
 commands, each with an example:
   table     Table 1, or a table of several protocols or pruning methods
-            python report.py table runs/paper/MNIST/lenet/seed*/*/p*/finetuned.pt
-  runs      a csv line for each run, which the other commands read in the place of checkpoints
-            python report.py runs runs/*/MNIST/lenet/seed*/*/p*/finetuned.pt --out lenet.csv
-  figure1   test accuracy over fine-tuning, a panel per cell; several protocols stand one under the other
-            python report.py figure1 lenet.csv --out figure1.svg
+    python report.py table runs/paper/MNIST/lenet/seed*/*/p*/finetuned.pt
+  runs      a csv line a run, which other commands read in place of checkpoints
+    python report.py runs runs/*/MNIST/lenet/seed*/*/p*/finetuned.pt --out x.csv
+  figure1   test accuracy over fine-tuning, a panel a cell, protocol by protocol
+    python report.py figure1 x.csv --out figure1.svg
   figure2   test accuracy before and right after pruning
-            python report.py figure2 lenet.csv --out figure2.svg
+    python report.py figure2 x.csv --out figure2.svg
 """
 
 
@@ -1668,6 +1680,8 @@ def main():
     args = parser.start("out")
     if args.command in figures and not args.out:
         parser.error("argument --out: a figure needs a file")
+    if args.command == "runs" and args.out and not args.out.endswith(".csv"):
+        parser.error(f"argument --out: {args.out} must end in .csv, by which other commands know it")
 
     runs = load_runs(args.inputs, args.asked)
     if args.command in figures:

@@ -1,14 +1,18 @@
-"""Step 2 of the method: choose a coreset by forgetting score (paper, section 4.2). Needs numpy alone.
+"""Step 2 of the method: choose a coreset by forgetting score. Needs numpy alone.
 
-    python select.py --scores forget.npy --order low --ratio 0.1 --seed 0 --out low.npy
+    python select.py --scores forget.npy --order low --ratio 0.1 --out low.npy
 
-Forgetting scores are small integers and thousands of samples tie. Ties are broken at random, by a draw from the seed;
---ties index takes the first in the file, from either end, as the authors' released program did. With one seed, a
-smaller coreset is part of a larger one of the same order.
+Forgetting scores are small integers and thousands of samples tie. Ties are
+broken at random, by a draw from the seed; --ties index takes the first in the
+file, from either end, as the authors' released program did. With one seed, a
+smaller coreset is part of a larger one of the same order (paper, section 4.2).
 
-Two orders of others go by the errors that forget.py --errors writes, [N, C], in the place of scores:
+Two orders of others go by the errors that forget.py --errors writes, [N, C], in
+the place of scores:
+
 el2n   the largest L2 norms (Paul et al., 2021)
-ccs    without the --cut of largest norm, evenly from 50 strata of the others (Zheng et al., 2023)
+ccs    without the --cut of largest norm, evenly from 50 strata of the others
+       (Zheng et al., 2023)
 """
 
 import argparse
@@ -27,13 +31,15 @@ if __name__ == "__main__":
 
 import numpy as np
 
-ORDERS = ("high", "low", "random", "el2n", "ccs")  # the last two go by errors
+BY_ERRORS = ("el2n", "ccs")
+ORDERS = ("high", "low", "random", *BY_ERRORS)
+CUT = 0.3  # what ccs leaves out, unless --cut says otherwise
 
 
-def select(scores, order, ratio, seed, ties="random", cut=0.3):
+def select(scores, order, ratio, seed, ties="random", cut=CUT):
     """The M = round(ratio * N) indices of the coreset, int64 [M], ascending.
 
-    scores: [N], or for "el2n" and "ccs" errors [N, C]; order: of ORDERS; ties at the cut: "random" draws from `seed`,
+    scores: [N], or for BY_ERRORS errors [N, C]; order: of ORDERS; ties at the cut: "random" draws from `seed`,
     "index" takes the first; cut: the share that ccs leaves out.
     """
     rng = np.random.default_rng([seed, 0])  # stream 0 of the seed; train.py says who draws from the others
@@ -268,7 +274,8 @@ def how_ties_break(text):
     return text
 
 
-def main():
+def parse_flags():
+    """The flags of the command line, checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.error = lambda message: fail(f"{message} (see --help)", 2)
     parser.add_argument("--scores", required=True, metavar="IN.npy", help="a score per training sample, [N], or errors")
@@ -284,11 +291,17 @@ def main():
     seed = number(int, lambda seed: 0 <= seed < 2**32, "a whole number from 0 to 2**32 - 1")
     parser.add_argument("--seed", type=seed, default=0, help="of what is drawn (default: %(default)s)")
     share = number(float, lambda share: 0 <= share < 1, "at least 0 and below 1")
-    parser.add_argument("--cut", type=share, default=0.3, help="share that ccs leaves out (default: %(default)s)")
+    parser.add_argument("--cut", type=share, help=f"share that ccs leaves out (default: {CUT})")
     parser.add_argument("--out", required=True, metavar="OUT.npy", help="the indices to write, int64 [M]")
     args = parser.parse_args()
+    if args.cut is not None and args.order != "ccs":
+        parser.error(f"argument --cut: {args.order} leaves nothing out, only ccs does")
+    return args
 
-    by_errors = args.order in ORDERS[3:]
+
+def main():
+    args = parse_flags()
+    by_errors = args.order in BY_ERRORS
     scores, labels, steps = load_scores(args.scores, 2 if by_errors else 1)
     choice = {
         "order": args.order,
@@ -297,9 +310,9 @@ def main():
         "ties": args.ties,
     }
     if args.order == "ccs":
-        if round(args.ratio * len(scores)) > len(scores) - round(args.cut * len(scores)):
-            fail(f"--cut {args.cut:g} leaves less than --ratio {args.ratio:g} of the samples")
-        choice["cut"] = args.cut
+        choice["cut"] = CUT if args.cut is None else args.cut
+        if round(args.ratio * len(scores)) > len(scores) - round(choice["cut"] * len(scores)):
+            fail(f"--cut {choice['cut']:g} leaves less than --ratio {args.ratio:g} of the samples")
     subset = select(scores, **choice)
     if len(subset) == 0:
         fail(f"--ratio {args.ratio} of {len(scores)} samples is none")

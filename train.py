@@ -1,10 +1,12 @@
-"""Step 3 of the method: train a network from scratch on a coreset (without --subset, on all data).
+"""Step 3 of the method: train a network from scratch on a coreset (without
+--subset, on all data).
 
-    python train.py --dataset MNIST --model fcnet --subset low.npy --seed 0 --out low.pt
+    python train.py --dataset MNIST --model fcnet --subset low.npy --out low.pt
 
-The ground floor of the suite, too: data sets, networks, the one training loop, evaluation and checkpoints are here,
-and forget.py, prune.py and finetune.py import them. The settings are those of the paper's authors: Adam, lr 1e-3,
-batch 64, cross-entropy, no augmentation, pixels scaled to [-1, 1].
+The ground floor of the suite, too: data sets, networks, the one training loop,
+evaluation and checkpoints are here, and forget.py, prune.py and finetune.py
+import them. The settings are those of the paper's authors: Adam, lr 1e-3, batch
+64, cross-entropy, no augmentation, pixels scaled to [-1, 1].
 """
 
 import signal

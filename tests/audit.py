@@ -1,10 +1,12 @@
-"""Audit finished runs: recompute what their files claim, and hold forgetting scores against chance.
+"""Audit finished runs: recompute what files claim, compare scores with chance.
 
-    python tests/audit.py verify --data data runs/paper/MNIST/fcnet/seed0/forget.npy .../subset.npy .../finetuned.pt
-    python tests/audit.py scores runs/*/MNIST/fcnet/seed*/forget.npy --out scores.svg
+    R=runs/paper/MNIST/fcnet/seed0
+    python tests/audit.py verify $R/forget.npy $R/low-0.1/subset.npy
+    python tests/audit.py scores $R/forget.npy --out scores.svg
 
-What a file is, is told by its content. verify counts scores again from the correct.npy beside them, selects coresets
-again from the scores or errors among the files, counts zeros, and measures accuracies again. scores would have caught
+What a file is, is told by its content. verify counts scores again from the
+correct.npy beside them, selects coresets again from the scores or errors among
+the files, counts zeros, and measures accuracies again. scores would have caught
 scores that are noise.
 """
 

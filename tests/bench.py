@@ -1,21 +1,27 @@
-"""Throughput of the training step against the loop a user would otherwise write, interleaved in one run.
+"""Throughput of the training step against the loop a user would otherwise write.
 
-    python tests/bench.py                     # all networks, three rounds, about ten minutes on two cores
+    python tests/bench.py           # all networks, ten minutes on two cores
     python tests/bench.py --models resnet18 --rounds 5
 
-The other loop is a torchvision dataset with transforms, a DataLoader of four workers, and the default Adam: the
-authors' settings. Both train the same network at batch 64 on images of random pixels, in the number and shape of the
-data set, so nothing is downloaded. Each measurement is a process of its own, and a setting's processes are timed
-together: "2 x 1 thread" is two at once on two cores, as `make -j2` trains two networks, and counts both.
+Both are timed in one run, interleaved. The other loop is a torchvision dataset
+with transforms, a DataLoader of four workers, and the default Adam: the
+authors' settings. Both train the same network at batch 64 on images of random
+pixels, in the number and shape of the data set, so nothing is downloaded. Each
+measurement is a process of its own, and a setting's processes are timed
+together: "2 x 1 thread" is two at once on two cores, as `make -j2` trains two
+networks, and counts both.
 
-Every line has images per second, the memory that training one network holds (with the loader's workers), and the ratio
-to the other loop (median, and range over the rounds). A line of ours has two more: what a step takes, and what its
-arithmetic alone would take at the rate of a matrix product (without the dead taps, which it leaves out). That rate is
-measured in the same process, and is the better of torch's two libraries for it, of which its convolutions may use
+Every line has images per second, the memory that training one network holds
+(with the loader's workers), and the ratio to the other loop (median, and range
+over the rounds). A line of ours has two more: what a step takes, and what its
+arithmetic alone would take at the rate of a matrix product (without the dead
+taps, which it leaves out). That rate is measured in the same process, and is
+the better of torch's two libraries for it, of which its convolutions may use
 another than its matrix products.
 
-The step before convolutions on small maps were matrix products (commit 860149b) and after, ms, two processes of one
-thread at once, fp32, interleaved; medians of six or more:
+The step before convolutions on small maps were matrix products (commit 860149b)
+and after, ms, two processes of one thread at once, fp32, interleaved; medians
+of six or more:
 
     machine, torch                        network    before   after
     AMD EPYC (Zen 4), AVX512, 2.14.1      resnet18      159     115
@@ -292,7 +298,14 @@ def compare(model, device, rounds, steps):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="(default: all)")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        choices=NETWORKS,
+        default=list(NETWORKS),
+        metavar="MODEL",
+        help=f"some of {', '.join(NETWORKS)} (default: all)",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="times that every setting is measured (default: 3)")
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(default: cuda or cpu)"

@@ -36,6 +36,7 @@ from report import (
     experiments_of,
     holm,
     load_runs,
+    notes_as_text,
     numbers,
     p_in_words,
     paired_half_width,
@@ -43,6 +44,7 @@ from report import (
     published_curves,
     published_rows,
     serves,
+    wrapped,
 )
 from train import DATASETS, fail
 
@@ -714,7 +716,6 @@ def claim_rows(judgements):
     """[{title: text}] of every judgement."""
     rows = []
     for judgement in judgements:
-        p = judgement.estimate.p if judgement.estimate else None
         rows.append(
             {
                 "Claim": str(judgement.claim.number),
@@ -724,11 +725,31 @@ def claim_rows(judgements):
                 "Published": published_in_words(judgement.contrast),
                 "As": judgement.protocol,
                 "Measured": judgement.text,
-                "p": "-" if p is None else p_in_words(p),
+                "p": corrected_p_in_words(judgement),
                 "Verdict": judgement.verdict,
             }
         )
     return rows
+
+
+def claim_as_text(claim, judgements):
+    """What is judged of a claim, as a paragraph: of each contrast what is published, and a line for each protocol."""
+    text = wrapped(f"{claim.number}: {claim.words} ({claim.section})", hang=2)
+    of_claim = [judgement for judgement in judgements if judgement.claim == claim]
+    for contrast, both in itertools.groupby(of_claim, key=lambda judgement: judgement.contrast):
+        text += wrapped(f"{NAMES[contrast.network]}: {contrast.words}", indent=2, hang=2)
+        lines = [("published", f"claimed {contrast.direction}", "-", published_in_words(contrast))]
+        for one in both:
+            lines.append((one.protocol, one.verdict, corrected_p_in_words(one), one.text))
+        for protocol, verdict, p, measured in lines:
+            text += wrapped(f"{protocol:10} {verdict:9}  p {p:6}  {measured}", indent=4, hang=2)
+    return text
+
+
+def corrected_p_in_words(judgement):
+    if judgement.estimate is None or judgement.estimate.p is None:
+        return "-"
+    return p_in_words(judgement.estimate.p)
 
 
 def published_in_words(contrast):
@@ -750,10 +771,13 @@ def claims(paths, style):
     if not judgements:
         fail("no claim of the paper is about these networks, by the text or as released")
     judged_claims = dict.fromkeys(judgement.claim for judgement in judgements)
-    notes = [f"{claim.number}: {claim.words} ({claim.section})." for claim in judged_claims]
     tests = f"p is Holm-corrected over the {len(every)} contrasts of the list; one without runs counts as a test, too."
+    if style == "text":
+        paragraphs = [claim_as_text(claim, judgements) for claim in judged_claims]
+        return "\n".join([*paragraphs, notes_as_text([*CLAIM_NOTES, tests], style)])
     rows = claim_rows(judgements)
     columns = [(name, *(row[name] for row in rows)) for name in rows[0]]
     if style == "latex":
         return as_latex(columns)
-    return "\n".join([as_text(columns, style == "markdown"), *notes, *CLAIM_NOTES, tests, ""])
+    notes = [f"{claim.number}: {claim.words} ({claim.section})." for claim in judged_claims]
+    return "\n".join([as_text(columns, style), notes_as_text([*notes, *CLAIM_NOTES, tests], style)])

@@ -1,44 +1,66 @@
-"""CREST in the place of a fixed coreset: mini-batch coresets that are chosen again while the network trains.
+"""CREST in place of a fixed coreset: mini-batch coresets chosen while training.
 
-    python tests/crest.py --dataset MNIST --model lenet --share 0.1 --seed 0 --out crest-0.1/dense.pt
+    python tests/crest.py --dataset MNIST --model lenet --share 0.1 --out x.pt
 
-The paper ends on the question whether a rigorous framework such as CREST (Yang, Kang, Mirzasoleiman, ICML 2023) changes
-its results (section 7). This is step 3 of the method by CREST: the steps and samples of `train.py --share`, its control
-`matched`, each step on a coreset of a random set of the training data. prune.py, finetune.py and report.py go on from
-the checkpoint.
+The paper ends on the question whether a rigorous framework such as CREST (Yang,
+Kang, Mirzasoleiman, ICML 2023) changes its results (section 7). This is step 3
+of the method by CREST: the steps and samples of `train.py --share`, its control
+`matched`, each step on a coreset of a random set of the training data.
+prune.py, finetune.py and report.py go on from the checkpoint.
 
-    choose    P random sets of --random of every class. Of each, greedy facility location on softmax - one-hot takes a
-              coreset of --batch-size samples; a sample's weight is how many of the random set are nearest to it.
-    model     F(d) = L + g'd + d'Hd / 2 of the loss after the weights have moved by d: L of the random sets, g and the
-              diagonal of H (Hutchinson, one vector of signs a coreset) of the weighted coresets.
-    train     T1 steps, each on one coreset; then the check: choose again if |L(w + d) - F(d)| > tau * L(w + d).
-    T1, P     1 and 5 at first, then ceil(|H at first| / |H|) and 5 T1, neither more than an epoch has steps.
-    drop      after each epoch, for good, samples whose losses in random sets were all below --learned.
+    choose    P random sets of --random of every class. Of each, greedy facility
+              location on softmax - one-hot takes a coreset of --batch-size
+              samples; a sample's weight is how many of the random set are
+              nearest to it.
+    model     F(d) = L + g'd + d'Hd / 2 of the loss after the weights have moved
+              by d: L of the random sets, g and the diagonal of H (Hutchinson,
+              one vector of signs a coreset) of the weighted coresets.
+    train     T1 steps, each on one coreset; then the check: choose again if
+              |L(w + d) - F(d)| > tau * L(w + d).
+    T1, P     1 and 5 at first, then ceil(|H at first| / |H|) and 5 T1, neither
+              more than an epoch has steps.
+    drop      after each epoch, for good, samples whose losses in random sets
+              were all below --learned.
 
-tau, T1, P and the random sets are as the authors' released program has them. It departs from that program in
+tau, T1, P and the random sets are as the authors' released program has them. It
+departs from that program in
 
-    setting      Adam, lr 1e-3, batch 64, ten epochs, no augmentation, no weight decay, no schedule: the setting of the
-                 paper that is reproduced here, not CREST's (SGD from lr 0.1, batch 128, 200 epochs, augmentation)
-    gradient     taken once; the program takes every step with twice the gradient
-    start        the first step is on a coreset; the program's first epoch is on random mini-batches, at lr 0
-    mini-batch   one coreset, with its own weights; the program shuffles all coresets together, cuts the union anew, and
-                 gives a sample of several coresets the weight of the last
-    classes      a coreset is taken from all classes at once and has as many samples as a step; the program takes
-                 ceil(batch / classes) of each, 200 for CIFAR-100's batch of 128. Classes have their own share of a
-                 random set; the program takes as many of each, which is the same on CIFAR
-    d, F(0)      what the weights moved by, and the loss of the random sets, so that F = L at the choice; the program
-                 sums -lr * gradient, and begins at the loss of the coresets
-    BatchNorm    the gradients of the choice, L, g and H have the statistics of their batch, as in a step; its running
-                 averages lag behind Adam's first steps (ResNet18 after 40: a loss of 8.3 by them, of 5.1 by the batch).
-                 The program chooses and has L in eval mode, and F(0), g and H in train mode
-    diagonal     the mean over the coresets chosen now; the program takes AdaHessian's running root mean square over
-                 earlier ones, too, which is the norm of a row of H and never negative. |H| here is the Frobenius norm,
-                 the root mean square of |Hz|, which does not depend on P
+    setting      Adam, lr 1e-3, batch 64, ten epochs, no augmentation, no weight
+                 decay, no schedule: the setting of the paper that is reproduced
+                 here, not CREST's (SGD from lr 0.1, batch 128, 200 epochs,
+                 augmentation)
+    gradient     taken once; the program takes every step with twice the
+                 gradient
+    start        the first step is on a coreset; the program's first epoch is on
+                 random mini-batches, at lr 0
+    mini-batch   one coreset, with its own weights; the program shuffles all
+                 coresets together, cuts the union anew, and gives a sample of
+                 several coresets the weight of the last
+    classes      a coreset is taken from all classes at once and has as many
+                 samples as a step; the program takes ceil(batch / classes) of
+                 each, 200 for CIFAR-100's batch of 128. Classes have their own
+                 share of a random set; the program takes as many of each, which
+                 is the same on CIFAR
+    d, F(0)      what the weights moved by, and the loss of the random sets, so
+                 that F = L at the choice; the program sums -lr * gradient, and
+                 begins at the loss of the coresets
+    BatchNorm    the gradients of the choice, L, g and H have the statistics of
+                 their batch, as in a step; its running averages lag behind
+                 Adam's first steps (ResNet18 after 40: a loss of 8.3 by them,
+                 of 5.1 by the batch). The program chooses and has L in eval
+                 mode, and F(0), g and H in train mode
+    diagonal     the mean over the coresets chosen now; the program takes
+                 AdaHessian's running root mean square over earlier ones, too,
+                 which is the norm of a row of H and never negative. |H| here is
+                 the Frobenius norm, the root mean square of |Hz|, which does
+                 not depend on P
     check        runs the random sets; the program runs all training data
-    --learned    on, in every epoch, and as many as are learned; the program drops nothing unless asked, every 20th
-                 epoch, and a fifth at most
+    --learned    on, in every epoch, and as many as are learned; the program
+                 drops nothing unless asked, every 20th epoch, and a fifth at
+                 most
 
-`crestfresh` of the Makefile is --renew always: chosen again at every check, P = T1, and nothing is compared.
+`crestfresh` of the Makefile is --renew always: chosen again at every check, P =
+T1, and nothing is compared.
 """
 
 import contextlib

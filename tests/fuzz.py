@@ -1,16 +1,20 @@
-"""Bad copies of every file, each read by a command that reads it; and make, killed at any moment.
+"""Bad copies of every file, each read by a command that reads it; and make, killed
+at any moment.
 
     python tests/fuzz.py files --count 10000
     python tests/fuzz.py files --file tuned.pt --first 123 --count 1 --keep found
     python tests/fuzz.py kills --count 20
 
-A bad copy has damaged bytes, the end of another file, or, of a checkpoint, one value that is another. A command given
-one must succeed with a readable output, or end with one line on stderr. Either way it takes at most ten seconds of
-processor time and memory of a few times the file, and writes its output and nothing else. A .pt whose bytes are damaged
-must be refused or change no result. Whatever is drawn comes from the file's name and the number of the copy, so that
+A bad copy has damaged bytes, the end of another file, or, of a checkpoint, one
+value that is another. A command given one must succeed with a readable output,
+or end with one line on stderr. Either way it takes at most ten seconds of
+processor time and memory of a few times the file, and writes its output and
+nothing else. A .pt whose bytes are damaged must be refused or change no result.
+Whatever is drawn comes from the file's name and the number of the copy, so that
 one finding is made again by its number.
 
-After a kill -9 of make, or of one of its steps, the next make must end with the same bits as one that nobody killed.
+After a kill -9 of make, or of one of its steps, the next make must end with the
+same bits as one that nobody killed.
 """
 
 import argparse
@@ -328,7 +332,7 @@ def finish(runs):
     """{file: its result} of a make that nobody kills; exits with its words if it fails."""
     process = begin(runs)
     words, _ = process.communicate()
-    if process.returncode or "Data Ratio" not in words:
+    if process.returncode or "Pruned" not in words:
         raise SystemExit(f"make does not end: {words}")
     paths = [path for path in runs.rglob("*") if path.suffix in (".pt", ".npy")]
     return {str(path.relative_to(runs)): result(path) for path in paths}
@@ -367,7 +371,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["files", "kills"])
     parser.add_argument("--count", type=int, default=100, help="copies of each file, or kills (default: %(default)s)")
-    parser.add_argument("--file", action="append", choices=FILES, help="what is copied (default: all)")
+    parser.add_argument(
+        "--file", action="append", choices=FILES, metavar="FILE", help="what is copied, such as tuned.pt (default: all)"
+    )
     parser.add_argument("--first", type=int, default=0, help="number of the first copy or kill (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one per core)")
     parser.add_argument("--keep", metavar="DIR", help="folder for the copies on which something was wrong")

@@ -1,9 +1,11 @@
-"""What make refuses before its first step: a line is better than hours of training that nobody asked for.
+"""What make refuses before its first step: a line is better than hours of training
+that nobody asked for.
 
     python tests/knobs.py SEEDS="0 1" ORDERS=low ... --given SEEDS --goals table
 
-The Makefile calls it with the values of all knobs, the names of variables on its command line, and its goals. It prints
-the first thing that is wrong, and nothing else; make ends with that line.
+The Makefile calls it with the values of all knobs, the names of variables on
+its command line, and its goals. It prints the first thing that is wrong, and
+nothing else; make ends with that line.
 """
 
 import argparse

@@ -1,10 +1,11 @@
-"""Wrong labels: flip a share of the training labels of a packed data set, and count the flipped ones in coresets.
+"""Flip a share of the training labels of a data set, and count them in coresets.
 
     python tests/noise.py flip data/MNIST.pt noisy/MNIST.pt 0.2 0
     make table DATA=noisy RUNS=runs/noisy
-    python tests/noise.py count noisy/MNIST.pt runs/noisy/paper/MNIST/fcnet/seed0/*/subset.npy
+    python tests/noise.py count noisy/MNIST.pt runs/noisy/*/*/*/*/*/subset.npy
 
-The test set stays as it is. The original training labels are kept beside the flipped ones, as `true_labels`.
+The test set stays as it is. The original training labels are kept beside the
+flipped ones, as `true_labels`.
 """
 
 import argparse

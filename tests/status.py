@@ -1,13 +1,15 @@
-"""How far a table is, and how long the rest of it takes, from the steps that `make -n` would run.
+"""How far a table is, and how long the rest takes, from the steps of `make -n`.
 
     make -n table | python tests/status.py status --runs runs
 
-Make calls it: `status` for make status; `begin` before the first step, which prints the time that all will take and
-ends with one line if another make is at the same files; and `progress` after every run.
+Make calls it: `status` for make status; `begin` before the first step, which
+prints the time that all will take and ends with one line if another make is at
+the same files; and `progress` after every run.
 
-The time comes from the networks that are done in these folders, or from a few training steps timed here. It counts
-what a step takes besides training (start-up, evaluations) and which steps wait for others: nothing of a seed can begin
-before forget.py has ended.
+The time comes from the networks that are done in these folders, or from a few
+training steps timed here. It counts what a step takes besides training
+(start-up, evaluations) and which steps wait for others: nothing of a seed can
+begin before forget.py has ended.
 """
 
 import argparse

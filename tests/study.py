@@ -1,12 +1,13 @@
-"""What the paper lacks, from the same files as report.py: main effects, costs, its claims judged, and pictures.
+"""What the paper lacks: main effects, costs, its claims judged, and pictures.
 
-    python tests/study.py effects runs/paper/CIFAR100/resnet18/seed*/*/p*/finetuned.pt
+    python tests/study.py effects runs/paper/MNIST/lenet/seed*/*/p*/finetuned.pt
     python tests/study.py claims tests/results/*.csv
-    python tests/study.py forest tests/results/resnet18-cifar100-{paper,released}.csv --out forest.svg
 
-Main effects are means over the cells of a table, averaged within a seed first. Pruning methods are compared network by
-network, and each with the same network unpruned, where prune ratio 0 is among the files. claims.py has the list of the
-paper's claims and the rule. The sentence above a picture is made from its data.
+It reads the same files as report.py. Main effects are means over the cells of a
+table, averaged within a seed first. Pruning methods are compared network by
+network, and each with the same network unpruned, where prune ratio 0 is among
+the files. claims.py has the list of the paper's claims and the rule. The
+sentence above a picture is made from its data.
 """
 
 import csv
@@ -118,7 +119,7 @@ def effect_row(experiment, order, reference, noise, late_noise):
     if len(experiment.data_ratios) > 1:
         for data_ratio in experiment.data_ratios:
             cells = [ratios for ratios in experiment.rows if ratios[0] == data_ratio]
-            row[f"Data Ratio {data_ratio:g}"] = difference(experiment, order, reference, cells, noise)
+            row[f"Data {data_ratio:g}"] = difference(experiment, order, reference, cells, noise)
     row["Last three epochs"] = difference(experiment, order, reference, experiment.rows, late_noise, last_three)
     row["Before pruning"] = difference(experiment, order, reference, experiment.rows, measure=before_pruning)
     row["After pruning"] = difference(experiment, order, reference, experiment.rows, measure=after_pruning)
@@ -760,21 +761,22 @@ def scores_title(every):
 COMMANDS = """
 commands, each with an example:
   effects   main effects, and pruning methods against each other
-            python tests/study.py effects tests/results/lenet-mnist-pruning-ablation.csv
+    python tests/study.py effects tests/results/lenet-mnist-pruning-ablation.csv
   costs     what networks cost, and how hard classes fare
-            python tests/study.py costs tests/results/lenet-mnist-paper.csv --format markdown
+    python tests/study.py costs tests/results/lenet-mnist-paper.csv
   claims    the paper's claims, judged by one rule on these runs
-            python tests/study.py claims tests/results/*.csv
+    python tests/study.py claims tests/results/*.csv
   tradeoff  a picture: accuracy against the samples trained on
-            python tests/study.py tradeoff tests/results/lenet-mnist-paper.csv --out tradeoff.svg
-  forest    a picture: order less base in every cell, published, as released and by the text
-            python tests/study.py forest tests/results/resnet18-cifar100-{paper,released}.csv --out forest.svg
+    cd tests/results
+    python ../study.py tradeoff lenet-mnist-paper.csv --out x.svg
+  forest    a picture: order less base in every cell, by the text, as released
+    python ../study.py forest resnet18-cifar100-{paper,released}.csv --out x.svg
   why       a picture: what two departures of the program do
-            python tests/study.py why tests/results/resnet18-cifar100-ablation.csv --out why.svg
-  controls  a picture: coresets beside networks that trained as briefly, or not at all
-            python tests/study.py controls tests/results/resnet18-cifar100-paper.csv --out controls.svg
+    python ../study.py why resnet18-cifar100-ablation.csv --out x.svg
+  controls  a picture: coresets beside as short a training, and beside none
+    python ../study.py controls resnet18-cifar100-paper.csv --out x.svg
   scores    a picture: the published scores, beside what chance gives
-            python tests/study.py scores tests/data/published_scores.csv --out scores.svg
+    python ../study.py scores ../data/published_scores.csv --out x.svg
 """
 
 

@@ -271,27 +271,31 @@ def test_published_scores_are_a_binomial_draw():
 # ----------------------------------------------------------------------------------------------- the command line
 
 
+def verdicts_in(told, contrast):
+    """{protocol: verdict} that a text of claims gives of a contrast."""
+    _, below = told.split(f": {contrast}\n")
+    lines = itertools.takewhile(lambda line: line.startswith("    "), below.splitlines())
+    return {line[4:14].strip(): line[14:24].strip() for line in lines}
+
+
 def test_anybodys_csv_is_judged_by_the_same_list():
     told = run("tests/study.py", "claims", RELEASED, TEXT)
-    assert "released  " in told
-    rows = [line.split() for line in told.splitlines() if "low less base, nine cells  " in line]
-    assert [row[-1] for row in rows] == ["opposite", "holds"]
+    verdicts = {"published": "claimed +", "paper": "opposite", "released": "holds"}
+    assert verdicts_in(told, "low less base, nine cells") == verdicts
     assert "LeNet" not in told
 
 
 def test_a_checkpoint_is_judged_too(chain):
     """A single coreset network has no baseline to compare with."""
     told = run("tests/study.py", "claims", chain / "hold.pt")
-    rows = [line.split() for line in told.splitlines() if "FCNet, MNIST" in line]
-    assert {(row[-2], row[-1]) for row in rows} == {("not", "run")}
+    assert verdicts_in(told, "high less random") == {"published": "claimed +", "paper": "not run"}
 
 
 def test_two_seeds_leave_a_claim_open(tmp_path):
     runs = report.load_runs([str(RELEASED)])
     (tmp_path / "two.csv").write_text(report.write_csv([run for run in runs if run.seed < 2]))
     told = run("tests/study.py", "claims", tmp_path / "two.csv")
-    rows = [line for line in told.splitlines() if "low less base, nine cells  " in line and "released" in line]
-    assert rows[0].split()[-1] == "open"
+    assert verdicts_in(told, "low less base, nine cells")["released"] == "open"
 
 
 def test_runs_that_no_claim_is_about_are_refused(tmp_path):

@@ -398,6 +398,7 @@ def test_select_refuses_errors_in_one_line(scored, tmp_path):
     assert "[N, C]" in line("el2n", scored / "forget.npy")
     assert "one number per sample" in line("low", scored / "errors.npy")
     assert "--cut 0.95" in line("ccs", scored / "errors.npy", "--cut", 0.95)
+    assert "--cut: low leaves nothing out" in line("low", scored / "forget.npy", "--cut", 0.3)
     assert not (tmp_path / "out.npy").exists()
 
 

@@ -166,6 +166,15 @@ def test_help_runs_in_this_folder(script):
     assert run(sys.executable, script, "--help", cwd=ROOT).startswith(f"usage: {script}")
 
 
+OTHERS_WITH_HELP = [ROOT / "tests" / f"{name}.py" for name in ("study", "crest", "audit", "bench", "noise")]
+
+
+@pytest.mark.parametrize("script", [*ROOT.glob("*.py"), *OTHERS_WITH_HELP], ids=lambda path: path.stem)
+def test_help_fits_a_terminal(script):
+    told = run(script, "--help", env=os.environ | {"COLUMNS": "80"})
+    assert max(map(len, told.splitlines())) <= 80
+
+
 def test_spawned_worker_in_this_folder():
     code = "import multiprocessing, math\nif __name__ == '__main__':\n"
     code += " with multiprocessing.get_context('spawn').Pool(2) as pool: print(pool.map(math.sqrt, [4, 9]))"

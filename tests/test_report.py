@@ -24,7 +24,8 @@ PUBLISHED = DIGITS / "published_accuracies.csv"
 RESULTS = sorted((ROOT / "tests" / "results").glob("*.csv"))
 FIGURES = ("figure1", "figure2")
 DATA_RATIO = {"base": 1.0, "untrained": 0.0}  # of the orders that have none
-KEYS = ("Order", "Data Ratio", "Prune Ratio", "Protocol", "Pruning", "Main effect")
+MARKDOWN = ("--format", "markdown")
+KEYS = ("Order", "Data", "Pruned", "Protocol", "Pruning", "Main effect")
 
 
 # ----------------------------------------------------------------------------------------------------- made-up runs
@@ -143,6 +144,17 @@ def joined(blocks):
     return dict(rows)
 
 
+def check_narrow(text, markdown):
+    """Both have the same fields; text fits 80 columns, markdown 120, but for tables of one entry that is wider."""
+    assert joined(blocks_of(text)) == joined(markdown_blocks(markdown))
+    for written, blocks, width in ((text, blocks_of(text), 80), (markdown, markdown_blocks(markdown), 120)):
+        *tables, notes = written.split("\n\n")
+        for table, (titles, *_) in zip(tables, blocks, strict=True):
+            entries = [title for title in titles if title not in (*KEYS, "p", "published")]
+            assert len(entries) == 1 or max(map(len, table.splitlines())) <= width
+        assert written is markdown or max(map(len, notes.splitlines())) <= width
+
+
 def unique_titles(titles):
     """The titles, in which "p" and "published" are preceded by the title of their column."""
     names = []
@@ -159,7 +171,7 @@ def unique_titles(titles):
 def table_of(runs):
     """The rows of the table that have a cell each."""
     rows = report.table_rows(report.experiments_of(runs), report.noises_of(runs), report.published_accuracies(runs[0]))
-    return [row for row in rows if row["Data Ratio"] != "mean"]
+    return [row for row in rows if row["Data"] != "mean"]
 
 
 def noise_of(runs):
@@ -214,13 +226,13 @@ def test_differences_of_our_results_are_those_of_their_csv(path):
 
     def at(order, row):
         protocol = report.relevant_protocol(row.get("Protocol") or fullest(protocols), order)
-        data_ratio = DATA_RATIO.get(order, float(row["Data Ratio"]))
-        return accuracy[protocol, order, data_ratio, float(row["Prune Ratio"]), row.get("Pruning", "magnitude")]
+        data_ratio = DATA_RATIO.get(order, float(row["Data"]))
+        return accuracy[protocol, order, data_ratio, float(row["Pruned"]), row.get("Pruning", "magnitude")]
 
     shown = 0
     for key, entries in joined(blocks_of(run("report.py", "table", path))).items():
         row = dict(key)
-        if row["Data Ratio"] == "mean":
+        if row["Data"] == "mean":
             continue
         for title, text in entries.items():
             orders = title.lower().split(" - ")
@@ -240,15 +252,11 @@ def test_differences_of_our_results_are_those_of_their_csv(path):
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_tables_are_narrow_and_published_values_stand_beside_their_order(path):
-    """No line is wider than 120 columns; a published column shows what the authors published for the one before it."""
+    """Each fits its columns; a published column shows what the authors published for the one before it."""
     runs = report.load_runs([str(path)])
     theirs = report.published_accuracies(runs[0])
     text = report.table(runs, "text")
-    markdown = report.table(runs, "markdown")
-    assert blocks_of(text) == markdown_blocks(markdown)
-    for written in (text, markdown):
-        for table in written.split("\n\n")[:-1]:
-            assert max(map(len, table.splitlines())) <= 120
+    check_narrow(text, report.table(runs, "markdown"))
     shown = 0
     for titles, *lines in blocks_of(text):
         for column in (i for i, title in enumerate(titles) if title == "published"):
@@ -267,7 +275,7 @@ def test_orders_less_base_orders_less_random_and_controls_are_blocks_of_their_ow
     matched = [make_run("matched", 0.1, 0.8, seed, 40 + seed) for seed in range(2)]
     path = write(tmp_path / "x.csv", several(2) + matched)
     compared = []
-    for titles, *_ in blocks_of(run("report.py", "table", path)):
+    for titles, *_ in markdown_blocks(run("report.py", "table", path, *MARKDOWN)):
         compared.append({title for title in titles if " - " in title})
     assert compared == [
         {"Low - Base", "High - Base", "Random - Base"},
@@ -310,7 +318,7 @@ def test_table_says_what_is_missing_and_what_it_was_made_from(tmp_path):
 def test_an_order_without_its_baseline_shows_its_own_accuracy(chain):
     out = run("report.py", "table", chain / "hold.pt")
     accuracy = torch.load(chain / "hold.pt", weights_only=True)["accuracy"][-1]
-    assert lines_of(out)[:2] == [["Data Ratio", "Prune Ratio", "Low"], ["0.1", "0.8", f"{accuracy:.2f}"]]
+    assert lines_of(out)[:2] == [["Data", "Pruned", "Low"], ["0.1", "0.8", f"{accuracy:.2f}"]]
 
 
 def ordinary_least_squares(runs):
@@ -355,7 +363,7 @@ def test_intervals_stars_and_p_are_those_of_least_squares(n, dropped):
 
     tests = []  # p, what the report made of it, its text
     for row, (order, reference) in itertools.product(table_of(runs), PAIRS):
-        ratios = float(row["Data Ratio"]), float(row["Prune Ratio"])
+        ratios = float(row["Data"]), float(row["Pruned"])
         cells = [(o, DATA_RATIO.get(o, ratios[0]), ratios[1]) for o in (order, reference)]
         gaps = []
         for seed in range(n):
@@ -374,7 +382,7 @@ def test_intervals_stars_and_p_are_those_of_least_squares(n, dropped):
         assert (p_text != "-") == (len(gaps) >= 6)
         tests.append((2 * scipy.stats.t.sf(abs(mean) / error, df), estimate.p, text))
         if reference == "base" and order in ("low", "high"):
-            theirs = published()[row["Data Ratio"], row["Prune Ratio"]]
+            theirs = published()[row["Data"], row["Pruned"]]
             gap = float(theirs[order] - theirs["base"])
             assert estimate.published == pytest.approx(gap)
             reach = t * sigma * np.sqrt(2 + 2 / len(gaps))
@@ -429,10 +437,10 @@ def test_a_pruning_method_has_noise_of_its_own(tmp_path):
         widths[row["Pruning"]].append(row["Low - Base"].half_width)
     assert widths["magnitude"] == alone
     assert min(widths["channels"]) > 10 * max(alone)
-    out = run("report.py", "table", write(tmp_path / "x.csv", steady + wild))
+    out = run("report.py", "table", write(tmp_path / "x.csv", steady + wild), *MARKDOWN)
     for method, runs in (("magnitude", steady), ("channels", wild)):
         sigma, df = ordinary_least_squares(runs)
-        assert re.search(rf"^sigma of {method}: {sigma:.2f}, {NETWORKS}: {df}\.$", out, re.M)
+        assert re.search(rf"^- sigma of {method}: {sigma:.2f}, {NETWORKS}: {df}\.$", out, re.M)
 
 
 def runs_of_cells(cells):
@@ -505,7 +513,7 @@ def test_table_counts_signs_and_clusters_the_published_gap_by_data_ratio(tmp_pat
 
     signs = compatible = 0
     for row, name in itertools.product(table_of(runs), ("Low - Base", "High - Base")):
-        theirs = published()[row["Data Ratio"], row["Prune Ratio"]]
+        theirs = published()[row["Data"], row["Pruned"]]
         order = name.split()[0].lower()
         signs += row[name].mean * float(theirs[order] - theirs["base"]) > 0
         compatible += row[name].compatible
@@ -599,11 +607,11 @@ def test_an_ablation_has_a_row_per_protocol_and_controls_once(tmp_path):
         paths.append(write(tmp_path / f"{name}.csv", runs))
     out = run("report.py", "table", *paths)
     titles, *lines = lines_of(out)
-    assert titles[:4] == ["Data Ratio", "Prune Ratio", "Protocol", "Base"]
+    assert titles[:4] == ["Data", "Pruned", "Protocol", "Base"]
     assert [line[2] for line in lines if line[0] != "mean"] == shown
     rows = joined(blocks_of(out))
     for name in shown:
-        row = rows[("Data Ratio", "0.1"), ("Prune Ratio", "0.8"), ("Protocol", name)]
+        row = rows[("Data", "0.1"), ("Pruned", "0.8"), ("Protocol", name)]
         assert row["Base"] == f"{40 + len(report.relevant_protocol(name, 'base')) / 10 + 0.5:.2f}"
         assert {"Low - Base", "Random - Base", "Untrained - Base"} <= row.keys()
 
@@ -883,9 +891,16 @@ def test_classes_must_be_those_of_the_data_set(tmp_path):
 @pytest.mark.parametrize("command", ["table", "runs", *FIGURES])
 def test_every_command_refuses_a_csv_of_no_runs(tmp_path, command):
     (tmp_path / "x.csv").write_text(ODD["header only"])
-    (tmp_path / "out.svg").write_text("precious")
-    assert "no runs" in refusal("report.py", command, tmp_path / "x.csv", "--out", tmp_path / "out.svg")
-    assert (tmp_path / "out.svg").read_text() == "precious"
+    out = tmp_path / {"runs": "out.csv"}.get(command, "out.svg")
+    out.write_text("precious")
+    assert "no runs" in refusal("report.py", command, tmp_path / "x.csv", "--out", out)
+    assert out.read_text() == "precious"
+
+
+def test_runs_are_written_under_a_name_by_which_they_are_read(tmp_path):
+    err = refusal("report.py", "runs", RESULTS[0], "--out", tmp_path / "runs.txt")
+    assert "must end in .csv" in err
+    assert not (tmp_path / "runs.txt").exists()
 
 
 def plain(latex):
@@ -897,7 +912,7 @@ def test_formats_have_the_same_fields(tmp_path):
     """Text and markdown by block, LaTeX as one tabular whose notes stand below it, as text."""
     path = write(tmp_path / "x.csv", several(6))
     text, markdown, latex = (run("report.py", "table", path, "--format", f) for f in ("text", "markdown", "latex"))
-    assert blocks_of(text) == markdown_blocks(markdown)
+    check_narrow(text, markdown)
     assert len(blocks_of(text)) > 2
 
     assert latex.count(r"\begin{tabular}") == 1
@@ -906,10 +921,11 @@ def test_formats_have_the_same_fields(tmp_path):
     lines = [row.removesuffix(r" \\").split(" & ") for row in body.splitlines() if row != r"\midrule"]
     assert joined([lines]) == joined(blocks_of(text))
     assert "%" not in {line[:1] for line in below.splitlines()}  # comments would not be set
-    notes = text.split("\n\n")[-1].splitlines()
+    notes = markdown.split("\n\n")[-1].splitlines()
     assert len(notes) > 5
     for note in notes:
-        assert f"\n{note}\\\\\n" in below
+        assert f"\n{note.removeprefix('- ')}\\\\\n" in below
+    assert text.split("\n\n")[-1].split() == " ".join(note.removeprefix("- ") for note in notes).split()
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex: compiles the LaTeX table")

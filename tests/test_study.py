@@ -15,9 +15,11 @@ import study
 from conftest import ROOT, refusal, run
 from test_report import (
     DATA_RATIO,
+    MARKDOWN,
     ODD,
     RESULTS,
     blocks_of,
+    check_narrow,
     drawing,
     joined,
     lines_of,
@@ -107,7 +109,7 @@ def test_main_effects_are_averaged_within_a_seed(order, reference, networks):
         report.title(order, reference)
     ]
     assert row["All cells"].mean == pytest.approx(last.mean())
-    assert row["Data Ratio 0.1"].mean == pytest.approx(last[:, 0].mean())
+    assert row["Data 0.1"].mean == pytest.approx(last[:, 0].mean())
     assert row["Last three epochs"].mean == pytest.approx(last_three.mean())
     assert row["Before pruning"].values == (0, -1, -2)  # low has a letter less than base, and than high
     assert row["Networks"] == str(networks)
@@ -171,7 +173,7 @@ def check_means(runs):
     experiments = report.experiments_of(runs)
     noises = report.noises_of(runs)
     rows = report.table_rows(experiments, noises, report.published_accuracies(runs[0]))
-    means = [row for row in rows if row["Data Ratio"] == "mean"]
+    means = [row for row in rows if row["Data"] == "mean"]
     spanning = [experiment for experiment in experiments if len(experiment.rows) > 1]
     shown = 0
     for row, experiment in zip(means, spanning, strict=True):
@@ -255,8 +257,8 @@ def test_an_order_of_another_protocol_has_a_mean_in_each():
 
 
 def method_block(out):
-    """The titles and lines that compare pruning methods."""
-    (block,) = (block for block in blocks_of(out) if "Main effect" not in block[0])
+    """The titles and lines, of markdown, that compare pruning methods."""
+    (block,) = (block for block in markdown_blocks(out) if "Main effect" not in block[0])
     return block
 
 
@@ -274,9 +276,9 @@ def test_pruning_methods_are_compared_network_by_network(tmp_path):
     for (method, prune_ratio, order, seed), end in accuracy.items():
         runs.append(make_run(order, DATA_RATIO.get(order, 0.1), prune_ratio, seed, end, "paper", method=method))
     runs += [make_run("low", 0.1, 0.8, seed, 50 + seed, "flipped", method="live") for seed in range(4)]
-    out = run(STUDY, "effects", write(tmp_path / "x.csv", runs))
+    out = run(STUDY, "effects", write(tmp_path / "x.csv", runs), *MARKDOWN)
     titles, *lines = method_block(out)
-    assert titles == ["Data Ratio", "Prune Ratio", "Protocol", "Pruning", "Base", "Low"]
+    assert titles == ["Data", "Pruned", "Protocol", "Pruning", "Base", "Low"]
     assert "Two pruning methods: ± takes three seeds" in out
     assert "unpruned" not in out
 
@@ -299,7 +301,7 @@ def test_networks_of_another_training_are_no_pair(tmp_path):
     for method, seed in itertools.product(METHODS, range(2)):
         dense = 35.5 if method == "global" else 34.5
         runs.append(make_run("low", 0.1, 0.8, seed, 42 + seed, "paper", method=method, dense=dense))
-    titles, *lines = method_block(run(STUDY, "effects", write(tmp_path / "x.csv", runs)))
+    titles, *lines = method_block(run(STUDY, "effects", write(tmp_path / "x.csv", runs), *MARKDOWN))
     assert [line[titles.index("Pruning")] for line in lines] == ["start initial - magnitude"]
 
 
@@ -325,13 +327,13 @@ def with_unpruned():
 def test_pruned_networks_are_compared_with_the_same_unpruned_ones(with_unpruned, tmp_path):
     """± is of the noise about the means of cells and seeds, with the degrees of freedom of networks."""
     runs, accuracy = with_unpruned
-    out = run(STUDY, "effects", write(tmp_path / "x.csv", runs))
+    out = run(STUDY, "effects", write(tmp_path / "x.csv", runs), *MARKDOWN)
     ends = np.reshape(list(accuracy.values()), (9, 4))
     residuals = ends - ends.mean(1, keepdims=True) - ends.mean(0, keepdims=True) + ends.mean()
     sigma = np.sqrt((residuals**2).sum() / (8 * 3))
     half_width = scipy.stats.t.ppf(0.975, 2 * 3) * sigma * np.sqrt(2 / 4)
     titles, *lines = method_block(out)
-    assert titles == ["Data Ratio", "Prune Ratio", "Pruning", "Base", "Low", "High"]
+    assert titles == ["Data", "Pruned", "Pruning", "Base", "Low", "High"]
     assert [line[:3] for line in lines] == [["0.1", p, "magnitude - unpruned"] for p in ("0.4", "0.8")]
     for prune_ratio, line in zip((0.4, 0.8), lines, strict=True):
         for order, text in zip(ORDERS, line[3:], strict=True):
@@ -349,7 +351,7 @@ def test_another_pruning_method_less_unpruned_goes_by_its_pairs_alone(with_unpru
     for one in runs:
         if one.prune_ratio > 0:
             live.append(one._replace(method="live", dense=one.dense + (one.seed == 3)))
-    titles, *lines = method_block(run(STUDY, "effects", write(tmp_path / "x.csv", unpruned + live)))
+    titles, *lines = method_block(run(STUDY, "effects", write(tmp_path / "x.csv", unpruned + live), *MARKDOWN))
     assert [line[:3] for line in lines] == [["0.1", p, "live - unpruned"] for p in ("0.4", "0.8")]
     for prune_ratio, line in zip((0.4, 0.8), lines, strict=True):
         for order, text in zip(ORDERS, line[3:], strict=True):
@@ -380,8 +382,8 @@ def test_costs_are_means_over_seeds(tmp_path):
         row |= dict(zip(titles, line, strict=True))
     assert row == {
         "Order": "low",
-        "Data Ratio": "0.1",
-        "Prune Ratio": "0.8",
+        "Data": "0.1",
+        "Pruned": "0.8",
         "Seeds": "2",
         "Accuracy": "42.50",
         "Before pruning": "30.50",
@@ -422,12 +424,7 @@ def test_costs_tell_how_the_hard_classes_of_the_baseline_fare(tmp_path):
 def test_tables_of_our_results_are_narrow(path, command):
     runs = report.load_runs([str(path)])
     tables = {"effects": study.effects, "costs": study.costs}[command]
-    text = tables(runs, "text")
-    markdown = tables(runs, "markdown")
-    assert blocks_of(text) == markdown_blocks(markdown)
-    for written in (text, markdown):
-        for table in written.split("\n\n")[:-1]:
-            assert max(map(len, table.splitlines())) <= 120
+    check_narrow(tables(runs, "text"), tables(runs, "markdown"))
 
 
 @pytest.mark.parametrize("command", ["effects", "costs", "tradeoff"])
