@@ -966,35 +966,42 @@ def holm(p_values):
 # -------------------------------------------------------------------------------------------------------- table 1
 
 
-def published_accuracies(run):
-    """The authors' accuracies after fine-tuning for this data set and network: {(order, data, prune ratio): %}.
+def published_accuracies(runs):
+    """The authors' accuracies after fine-tuning, {(order, data, prune ratio): %}; {} beside another experiment's runs.
 
     Unlike ours, theirs has a baseline of its own for every data ratio.
     """
     accuracies = {}
-    for row in published_rows(PUBLISHED, run):
+    if not is_their_experiment(runs):
+        return accuracies
+    for row in published_rows(PUBLISHED, runs[0].model, runs[0].dataset):
         for order in ("base", "low", "high"):
             accuracies[order, float(row["data_ratio"]), float(row["prune_ratio"])] = float(row[f"{order}_finetuned"])
     return accuracies
 
 
-def published_curves(run):
+def is_their_experiment(runs):
+    """Whether data and training of the runs that were pruned as the authors pruned are theirs."""
+    train_size = DATASETS[runs[0].dataset][2]
+    if not runs[0].data.startswith(f"{train_size} + ") or runs[0].data.endswith(NOT_ORIGINAL):
+        return False
+    settings = {run.fine_tuning for run in runs if run.method == "magnitude"}
+    settings |= {run.first_training for run in runs if run.order != "untrained"}
+    return all(flags.startswith("10 epochs,") for flags in settings)
+
+
+def published_curves(model, dataset):
     """The authors' accuracies after each epoch of fine-tuning: {(order, data, prune ratio): [%]}."""
     curves = {}
-    for row in published_rows(PUBLISHED_CURVES, run):
+    for row in published_rows(PUBLISHED_CURVES, model, dataset):
         cell = row["order"], float(row["data_ratio"]), float(row["prune_ratio"])
         curves[cell] = [float(row[f"epoch{epoch}"]) for epoch in range(1, 11)]
     return curves
 
 
-def published_rows(path, run):
-    """The rows [{column: text}] on the run's data set and network; [] where it is another experiment than theirs."""
-    train_size = DATASETS[run.dataset][2]
-    trained_as_theirs = run.first_training.startswith("10 epochs,") and run.fine_tuning.startswith("10 epochs,")
-    same_data = run.data.startswith(f"{train_size} + ") and not run.data.endswith(NOT_ORIGINAL)
-    if not same_data or not trained_as_theirs:
-        return []
-    return [row for row in csv_rows(path) if row["dataset"] == run.dataset and row["model"].lower() == run.model]
+def published_rows(path, model, dataset):
+    """The rows [{column: text}] on a network and a data set."""
+    return [row for row in csv_rows(path) if row["dataset"] == dataset and row["model"].lower() == model]
 
 
 @functools.cache
@@ -1352,7 +1359,7 @@ def table(runs, style):
     """Table 1 of the runs as text, in a style: text, markdown or latex."""
     experiments = experiments_of(runs)
     noises = noises_of(runs)
-    published = published_accuracies(runs[0])
+    published = published_accuracies(runs)
     rows = table_rows(experiments, noises, published)
     of_cells = list(estimates_of(row for row in rows if row["Data"] != "mean"))
     notes = statistics_notes(of_cells, noises) + made_from(runs, experiments)
@@ -1552,9 +1559,9 @@ def draw_curve(axis, experiment, order, ratios, colour):
 def draw_published_curve(axis, experiment, order, ratios, colour):
     """What the authors' log has of this cell, dotted, beside ours as released; returns whether there is any."""
     runs = list(experiment.at(order, *ratios).values())
-    if experiment.protocol != "released" or not runs:
+    if experiment.protocol != "released" or not runs or not is_their_experiment(runs):
         return False
-    curve = published_curves(runs[0]).get((order, *ratios))
+    curve = published_curves(runs[0].model, runs[0].dataset).get((order, *ratios))
     if curve is None:
         return False
     axis.plot(range(1, len(curve) + 1), curve, color=colour, lw=1.2, ls=":")

@@ -46,7 +46,7 @@ from report import (
     serves,
     wrapped,
 )
-from train import DATASETS, fail
+from train import fail
 
 # ------------------------------------------------------------------------------------------- what the paper claims
 
@@ -467,18 +467,15 @@ class Published:
 
     def __init__(self, network):
         model, dataset = network
-        _, _, train_size, test_size = DATASETS[dataset]
-        settings = "10 epochs,"
-        blank = dict.fromkeys(Run._fields, "") | {"dataset": dataset, "model": model, "method": "magnitude", "seed": 0}
-        blank |= {"data": f"{train_size} + {test_size}", "first_training": settings, "fine_tuning": settings}
-        theirs = Run(**blank)
-        curves = published_curves(theirs)
+        nothing = dict.fromkeys(Run._fields, "")
+        blank = Run(**(nothing | {"seed": 0}))
+        curves = published_curves(model, dataset)
         self.runs = {}  # {(order, data ratio, prune ratio): Run}
-        for row in published_rows(PUBLISHED, theirs):
+        for row in published_rows(PUBLISHED, model, dataset):
             for order in ("base", "low", "high"):
                 cell = order, float(row["data_ratio"]), float(row["prune_ratio"])
                 tuned = curves.get(cell) or [float(row[f"{order}_finetuned"])]
-                self.runs[cell] = theirs._replace(
+                self.runs[cell] = blank._replace(
                     order=order,
                     data_ratio=cell[1],
                     prune_ratio=cell[2],

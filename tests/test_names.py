@@ -280,8 +280,8 @@ def test_data_that_are_not_the_original_are_named_and_have_no_published_column()
     other = report.data_of(training | {"original": False})
     assert other.endswith("not the original")
     original = report.load_runs([str(ROOT / "tests/results/lenet-mnist-paper.csv")])[0]
-    assert report.published_accuracies(original)
-    assert not report.published_accuracies(original._replace(data=other))
+    assert report.published_accuracies([original])
+    assert not report.published_accuracies([original._replace(data=other)])
 
 
 def test_the_machines_of_all_steps_are_told(held, tmp_path):

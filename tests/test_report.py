@@ -170,7 +170,7 @@ def unique_titles(titles):
 
 def table_of(runs):
     """The rows of the table that have a cell each."""
-    rows = report.table_rows(report.experiments_of(runs), report.noises_of(runs), report.published_accuracies(runs[0]))
+    rows = report.table_rows(report.experiments_of(runs), report.noises_of(runs), report.published_accuracies(runs))
     return [row for row in rows if row["Data"] != "mean"]
 
 
@@ -254,7 +254,7 @@ def test_differences_of_our_results_are_those_of_their_csv(path):
 def test_tables_are_narrow_and_published_values_stand_beside_their_order(path):
     """Each fits its columns; a published column shows what the authors published for the one before it."""
     runs = report.load_runs([str(path)])
-    theirs = report.published_accuracies(runs[0])
+    theirs = report.published_accuracies(runs)
     text = report.table(runs, "text")
     check_narrow(text, report.table(runs, "markdown"))
     shown = 0
@@ -300,6 +300,11 @@ def test_published_values_vanish_beside_another_experiment(change, style):
     others = [run._replace(**change) for run in runs]
     words = report.table(others, style).replace("is the published one", "")  # what `in` and `out` mean
     assert "ublished" not in words
+
+
+def test_published_values_stay_whichever_run_comes_first():
+    untrained = make_run("untrained", 0.0, 0.8, 0, 40.0)._replace(first_training="")
+    assert "published" in report.table([untrained, *several(3)], "text")
 
 
 def test_table_says_what_is_missing_and_what_it_was_made_from(tmp_path):

@@ -172,7 +172,7 @@ def check_means(runs):
     """Every entry of the last rows is a main effect over complete seeds; returns how many there are."""
     experiments = report.experiments_of(runs)
     noises = report.noises_of(runs)
-    rows = report.table_rows(experiments, noises, report.published_accuracies(runs[0]))
+    rows = report.table_rows(experiments, noises, report.published_accuracies(runs))
     means = [row for row in rows if row["Data"] == "mean"]
     spanning = [experiment for experiment in experiments if len(experiment.rows) > 1]
     shown = 0
@@ -204,7 +204,7 @@ def published_gaps(experiment, order, reference):
     if experiment.method != "magnitude" or "toneva" in experiment.protocol:
         return None
     one = next(iter(experiment.runs.values()))
-    published = report.published_accuracies(next(iter(one.values())))
+    published = report.published_accuracies(list(one.values()))
     gaps = []
     for ratios in experiment.rows:
         ends = [published.get((name, *ratios)) for name in (order, reference)]
