@@ -653,7 +653,7 @@ def seeds_of_cell(seeds, data_ratio, prune_ratio):
 
 def controls_run(seeds):
     """A table of the orders that the paper lacks: cells x most seeds, by the text and as released."""
-    orders = ("random", "matched", "untrained", "long", "el2n", "ccs")
+    orders = ("random", "matched", "untrained", "long", "el2n", "ccs", "crest", "crestfresh")
     rows = []
     for network, of_protocol in seeds.items():
         row = [NAMES[network]]
