@@ -35,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 STEP = re.compile(r"\b(forget|select|train|crest|prune|finetune)\.py (.*) --out (\S+)$")
 RUN = re.compile(r"\S+/finetuned\.pt\b")
 EVALUATED = 1 / 3  # what it costs to evaluate an image, where 1 is what it costs to train on it
+CHOSEN = {"failed": 25, "always": 8}  # by CREST's --renew: an image chosen and trained on (ResNet18; LeNet: thrice that)
 
 
 class Step(NamedTuple):
@@ -80,8 +81,6 @@ def cost(script, epochs, samples, train_size, test_size):
     """What a step computes, as a number of images trained on; samples: those in an epoch."""
     if script == "select":
         return 0
-    if script == "crest":
-        samples *= 2  # choosing takes about as long as training
     evaluated = (epochs + 1) * test_size  # before the first epoch and after each
     if script == "forget":
         evaluated += (epochs + 1) * train_size  # after each, and the errors at the end
@@ -89,8 +88,10 @@ def cost(script, epochs, samples, train_size, test_size):
 
 
 def samples_of(step, train_size):
-    """How many samples a step trains on in an epoch."""
+    """How many samples a step trains on in an epoch; CREST's are counted as what they cost."""
     ratio = float(Path(step.out).parent.name.partition("-")[2]) if "--subset" in step.flags else 1
+    if step.script == "crest":
+        ratio = CHOSEN[step.flags.get("--renew", "failed")]
     return ratio * float(step.flags.get("--share", 1)) * train_size
 
 
@@ -123,7 +124,7 @@ def measured(runs, dataset, model):
     for path in sorted(paths, key=lambda path: path.stat().st_mtime)[-12:]:
         with contextlib.suppress(KeyError, TypeError):  # what is no network is passed over
             name, flags, taken = last_step(path)
-            samples = flags.get("samples", flags["train_size"])
+            samples = flags.get("samples", flags["train_size"]) * CHOSEN.get(flags.get("renew"), 1)
             if flags["epochs"]:
                 images += cost(name.split("-")[0], flags["epochs"], samples, flags["train_size"], flags["test_size"])
                 seconds += taken

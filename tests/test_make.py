@@ -6,8 +6,10 @@ import os
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -588,6 +590,26 @@ def test_cost_counts_evaluations():
     assert status.cost("prune", 0, 0, 60, 12) == 4
     assert status.cost("finetune", 2, 60, 60, 12) == 2 * 60 + 3 * 4
     assert status.cost("forget", 2, 60, 60, 12) == 2 * 60 + 3 * 4 + 3 * 20
+
+
+def test_time_of_crest_is_about_what_it_took():
+    """Of LeNet, whose runs are in a csv: within a factor of four, where a coreset's steps alone are off by fifty."""
+    taken = defaultdict(list)
+    for one in report.load_runs([str(ROOT / "tests" / "results" / "lenet-mnist-paper.csv")]):
+        taken[one.order].append(one.first_seconds)
+    seed = "runs/paper/MNIST/lenet/seed0"
+    lines = {
+        "matched": f"train.py --share 0.1 --out {seed}/matched-0.1/dense.pt",
+        "crest": f"tests/crest.py --share 0.1 --out {seed}/crest-0.1/dense.pt",
+        "crestfresh": f"tests/crest.py --share 0.1 --renew always --out {seed}/crestfresh-0.1/dense.pt",
+    }
+    costs = {}
+    for order, line in lines.items():
+        (step,) = status.read_steps([f"python {line}"])
+        costs[order] = status.cost(step.script, 10, status.samples_of(step, 60_000), 60_000, 10_000)
+    for order in ("crest", "crestfresh"):
+        measured = statistics.median(taken[order]) / statistics.median(taken["matched"])
+        assert 1 / 4 < costs[order] / costs["matched"] / measured < 4
 
 
 @pytest.mark.parametrize("seconds, words", [(3, "1 min"), (95, "2 min"), (3600, "1 h 0 min"), (5980, "1 h 40 min")])
