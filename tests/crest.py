@@ -209,7 +209,8 @@ class Chooser:
         self.labels = data.train_labels.cpu().numpy()
         self.sizes = np.ceil(args.random * np.bincount(self.labels)).astype(int)  # of the classes in a random set
         if self.sizes.sum() < args.batch_size:
-            fail(f"--random {args.random} draws {self.sizes.sum()} samples, fewer than --batch-size {args.batch_size}")
+            drawn = f"--random {args.random} draws {self.sizes.sum()} samples"
+            fail(f"{drawn}, fewer than --batch-size {args.batch_size}: give more of the one, or less of the other")
         self.sets = np.random.default_rng([args.seed, RANDOM_SETS])
         self.signs = np.random.default_rng([args.seed, SIGNS])
         self.left = np.ones(len(self.labels), dtype=bool)  # samples that are not dropped

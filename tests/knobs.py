@@ -1,5 +1,4 @@
-"""What make refuses before its first step: a line is better than hours of training
-that nobody asked for.
+"""What make refuses before its first step, to save hours that nobody asked for.
 
     python tests/knobs.py SEEDS="0 1" ORDERS=low ... --given SEEDS --goals table
 

@@ -1,11 +1,9 @@
-"""The pages write themselves: what stands between the marks of a block is made
-from the csv files of the results.
+"""Write the blocks of the pages anew from the csv files of the results.
 
     python tests/pages.py README.md tests/results/README.md
 
-A block begins with <!-- made by make results: NAME --> and ends with <!-- end
--->. Whatever is in between is written anew, so that no number of a page is
-typed by hand.
+A block begins with <!-- made by make results: NAME --> and ends with
+<!-- end -->. No number of a page is typed by hand.
 """
 
 import itertools
