@@ -980,14 +980,17 @@ def published_accuracies(runs):
     return accuracies
 
 
+THEIR_SETTINGS = "10 epochs, lr 0.001, batch size 64, "
+
+
 def is_their_experiment(runs):
-    """Whether data and training of the runs that were pruned as the authors pruned are theirs."""
+    """Whether runs have the authors' data and training, whatever the precision; of other pruning methods none asks."""
     train_size = DATASETS[runs[0].dataset][2]
     if not runs[0].data.startswith(f"{train_size} + ") or runs[0].data.endswith(NOT_ORIGINAL):
         return False
     settings = {run.fine_tuning for run in runs if run.method == "magnitude"}
     settings |= {run.first_training for run in runs if run.order != "untrained"}
-    return all(flags.startswith("10 epochs,") for flags in settings)
+    return all(flags.startswith(THEIR_SETTINGS) for flags in settings)
 
 
 def published_curves(model, dataset):
@@ -1220,9 +1223,10 @@ def lines_with_entries(columns):
 def as_text(columns, style):
     """A block of columns as aligned text, or as a markdown table: style "text" or "markdown"."""
     titles, lines = lines_with_entries(columns)
-    widths = [max(2, *map(len, column)) for column in columns]  # markdown's rule is "-:" at least
+    lines = [titles, *lines]
+    widths = [max(2, *map(len, column)) for column in zip(*lines, strict=True)]  # markdown's rule is "-:" at least
     padded = []
-    for line in (titles, *lines):
+    for line in lines:
         padded.append([field.rjust(width) for field, width in zip(line, widths, strict=True)])
     if style == "text":
         return "".join("  ".join(line) + "\n" for line in padded)
@@ -1269,7 +1273,8 @@ def notes_as_text(notes, style):
 def wrapped(line, indent=0, hang=0):
     """A line of text, broken at the width of text; all of it is indented, and what follows the first break hangs."""
     first = " " * indent
-    return textwrap.fill(line, WIDTHS["text"], initial_indent=first, subsequent_indent=first + " " * hang) + "\n"
+    indents = {"initial_indent": first, "subsequent_indent": first + " " * hang}
+    return textwrap.fill(line, WIDTHS["text"], **indents, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
 def estimates_of(rows):
@@ -1280,8 +1285,8 @@ def estimates_of(rows):
 # ---------------------------------------------------------------------------------------------------------- notes
 
 
-def statistics_notes(estimates, noises):
-    """What the signs in a table of these Estimates mean, a line each."""
+def statistics_notes(estimates, noises, has_mean):
+    """What the signs in a table of these Estimates mean, a line each; has_mean: whether it has a row of means."""
     lines = ["Test accuracy in %, differences in percentage points, paired by seed; (n): of n seeds."]
     tests = sum(estimate.p is not None for estimate in estimates)
     known = {method: noise for method, noise in noises.items() if noise.run.df >= FEWEST_DF}
@@ -1293,8 +1298,9 @@ def statistics_notes(estimates, noises):
         f"*: not 0 at 5 % by the t test with that noise, Holm-corrected over the {tests} differences of the table.",
         f"p: of the same test, from {SEEDS_FOR_A_TEST} seeds up. "
         "in, out: of the 95 % prediction interval of a new run is the published one.",
-        "mean: over the rows above, averaged within a seed first; its unit is the network.",
     ]
+    if has_mean:
+        lines.append("mean: over the rows above, averaged within a seed first; its unit is the network.")
     for method, noise in known.items():
         name = f"sigma of {method}" if len(noises) > 1 else "sigma"
         of_mean = f"of a network's mean {noise.network.sigma:.2f}"
@@ -1362,7 +1368,8 @@ def table(runs, style):
     published = published_accuracies(runs)
     rows = table_rows(experiments, noises, published)
     of_cells = list(estimates_of(row for row in rows if row["Data"] != "mean"))
-    notes = statistics_notes(of_cells, noises) + made_from(runs, experiments)
+    has_mean = any(row["Data"] == "mean" for row in rows)
+    notes = statistics_notes(of_cells, noises, has_mean) + made_from(runs, experiments)
     if len(experiments) == 1:
         notes += published_notes(of_cells, published)
     return render([rows], notes, style)
@@ -1559,7 +1566,8 @@ def draw_curve(axis, experiment, order, ratios, colour):
 def draw_published_curve(axis, experiment, order, ratios, colour):
     """What the authors' log has of this cell, dotted, beside ours as released; returns whether there is any."""
     runs = list(experiment.at(order, *ratios).values())
-    if experiment.protocol != "released" or not runs or not is_their_experiment(runs):
+    as_theirs = experiment.protocol == "released" and experiment.method == "magnitude"
+    if not as_theirs or not runs or not is_their_experiment(runs):
         return False
     curve = published_curves(runs[0].model, runs[0].dataset).get((order, *ratios))
     if curve is None:

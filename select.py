@@ -1,11 +1,11 @@
-"""Step 2 of the method: choose a coreset by forgetting score. Needs numpy alone.
+"""Step 2 of the method: choose a coreset by forgetting score (section 4.2).
 
     python select.py --scores forget.npy --order low --ratio 0.1 --out low.npy
 
 Forgetting scores are small integers and thousands of samples tie. Ties are
 broken at random, by a draw from the seed; --ties index takes the first in the
 file, from either end, as the authors' released program did. With one seed, a
-smaller coreset is part of a larger one of the same order (paper, section 4.2).
+smaller coreset is part of a larger one of the same order. Needs numpy alone.
 
 Two orders of others go by the errors that forget.py --errors writes, [N, C], in
 the place of scores:

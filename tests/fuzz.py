@@ -1,8 +1,7 @@
-"""Bad copies of every file, each read by a command that reads it; and make, killed
-at any moment.
+"""Bad copies of every file, each read by a command; and make, killed at any time.
 
     python tests/fuzz.py files --count 10000
-    python tests/fuzz.py files --file tuned.pt --first 123 --count 1 --keep found
+    python tests/fuzz.py files --file tuned.pt --first 12 --count 1 --keep found
     python tests/fuzz.py kills --count 20
 
 A bad copy has damaged bytes, the end of another file, or, of a checkpoint, one

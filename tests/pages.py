@@ -3,7 +3,7 @@
     python tests/pages.py README.md tests/results/README.md
 
 A block begins with <!-- made by make results: NAME --> and ends with
-<!-- end -->. No number of a page is typed by hand.
+<!-- end -->. No number in a block is typed by hand.
 """
 
 import itertools

@@ -236,6 +236,8 @@ def effects(runs, style):
     of_effects = effect_rows(experiments, noises, noises_of(runs, last_epochs=3))
     of_methods = method_rows(experiments, noises)
     notes = []
+    if not of_effects and not of_methods:
+        notes.append("Nothing to compare: no two orders, and no two pruning methods, have a cell and a seed in common.")
     if of_effects:
         notes += EFFECT_NOTES
     compared = {row["Pruning"].endswith("unpruned") for row in of_methods}
@@ -759,24 +761,23 @@ def scores_title(every):
 
 
 COMMANDS = """
-commands, each with an example:
+commands, each with an example, where R=tests/results/resnet18-cifar100:
   effects   main effects, and pruning methods against each other
-    python tests/study.py effects tests/results/lenet-mnist-pruning-ablation.csv
+    python tests/study.py effects $R-paper.csv
   costs     what networks cost, and how hard classes fare
-    python tests/study.py costs tests/results/lenet-mnist-paper.csv
+    python tests/study.py costs $R-paper.csv --format markdown
   claims    the paper's claims, judged by one rule on these runs
     python tests/study.py claims tests/results/*.csv
   tradeoff  a picture: accuracy against the samples trained on
-    cd tests/results
-    python ../study.py tradeoff lenet-mnist-paper.csv --out x.svg
+    python tests/study.py tradeoff $R-paper.csv --out tradeoff.svg
   forest    a picture: order less base in every cell, by the text, as released
-    python ../study.py forest resnet18-cifar100-{paper,released}.csv --out x.svg
+    python tests/study.py forest $R-paper.csv $R-released.csv --out forest.svg
   why       a picture: what two departures of the program do
-    python ../study.py why resnet18-cifar100-ablation.csv --out x.svg
+    python tests/study.py why $R-ablation.csv --out why.svg
   controls  a picture: coresets beside as short a training, and beside none
-    python ../study.py controls resnet18-cifar100-paper.csv --out x.svg
+    python tests/study.py controls $R-paper.csv --out controls.svg
   scores    a picture: the published scores, beside what chance gives
-    python ../study.py scores ../data/published_scores.csv --out x.svg
+    python tests/study.py scores tests/data/published_scores.csv --out x.svg
 """
 
 

@@ -278,6 +278,18 @@ def verdicts_in(told, contrast):
     return {line[4:14].strip(): line[14:24].strip() for line in lines}
 
 
+@pytest.mark.parametrize("files", [[TEXT, RELEASED], sorted(RESULTS.glob("*.csv"))], ids=["two", "all"])
+def test_text_of_claims_fits_a_terminal_and_has_what_markdown_has(files):
+    text = run("tests/study.py", "claims", *files)
+    assert max(map(len, text.splitlines())) <= 80
+    markdown = run("tests/study.py", "claims", *files, "--format", "markdown")
+    rows = [line.strip("| ").split(" | ") for line in markdown.splitlines() if line.startswith("|")][2:]
+    words = " ".join(text.split())
+    for _, network, compared, _, published, protocol, measured, p, verdict in (map(str.strip, row) for row in rows):
+        assert f"{network}: {compared} published claimed" in words and published in words
+        assert f"{protocol} {verdict} p {p} {measured}" in words
+
+
 def test_anybodys_csv_is_judged_by_the_same_list():
     told = run("tests/study.py", "claims", RELEASED, TEXT)
     verdicts = {"published": "claimed +", "paper": "opposite", "released": "holds"}

@@ -166,7 +166,8 @@ def test_help_runs_in_this_folder(script):
     assert run(sys.executable, script, "--help", cwd=ROOT).startswith(f"usage: {script}")
 
 
-OTHERS_WITH_HELP = [ROOT / "tests" / f"{name}.py" for name in ("study", "crest", "audit", "bench", "noise")]
+NAMES = ("study", "crest", "audit", "bench", "noise", "pages", "knobs", "status", "fuzz")
+OTHERS_WITH_HELP = [ROOT / "tests" / f"{name}.py" for name in NAMES]
 
 
 @pytest.mark.parametrize("script", [*ROOT.glob("*.py"), *OTHERS_WITH_HELP], ids=lambda path: path.stem)
