@@ -731,7 +731,7 @@ def crest_block(results):
     if not differences:
         return "CREST was not run.\n"
     table = markdown(["by the text, 10 % of the data, 80 % pruned", "before pruning", "after fine-tuning"], differences)
-    titles = ["cost, fine-tuning with it, mean of the seeds", "samples trained on or looked at, M"]
+    titles = ["cost", "samples trained on or looked at, fine-tuning with it, M", "minutes before pruning, median"]
     return f"{table}\n{markdown(titles, costs)}"
 
 
@@ -745,7 +745,8 @@ def crest_costs(results, network):
         runs = list(table.experiment.at(order, 0.1, 0.8).values())
         if runs:
             samples = statistics.fmean(run.trained for run in runs) / 1e6
-            rows.append([f"{NAMES[network]}: {order}", f"{samples:.2f}"])
+            minutes = statistics.median(run.first_seconds for run in runs) / 60
+            rows.append([f"{NAMES[network]}: {order}", f"{samples:.2f}", f"{minutes:.1f}"])
     return rows
 
 
