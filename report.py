@@ -44,7 +44,7 @@ COLOURS = {  # of the orders, as tables and figures arrange them; others come af
     "matched": "#CC79A7",
     "untrained": "#999999",
 }
-SPARE_COLOURS = ("#56B4E9", "#E69F00", "#F0E442", "#8B4513")
+SPARE_COLOURS = ("#56B4E9", "#E69F00", "#F0E442", "#8B4513", "#332288")
 CONTROLS = ("matched", "crest", "crestfresh", "untrained")
 DATA_RATIO_OF = {"base": 1.0, "untrained": 0.0}  # orders that have no data ratio, and what stands in its place
 # First words of orders that know no scores.
