@@ -20,9 +20,9 @@ prune.py, finetune.py and report.py go on from the checkpoint.
     T1, P     1 and 5 at first, then ceil(|H at first| / |H|) and 5 T1, neither
               more than an epoch has steps.
     drop      after each epoch, for good, samples whose losses in random sets
-              were all below --learned.
+              at choices were all below --learned.
 
-tau, T1, P and the random sets are as the authors' released program has them. It
+tau, P and the random sets are as the authors' released program has them. It
 departs from that program in
 
     setting      Adam, lr 1e-3, batch 64, ten epochs, no augmentation, no weight
@@ -55,9 +55,10 @@ departs from that program in
                  the Frobenius norm, the root mean square of |Hz|, which does
                  not depend on P
     check        runs the random sets; the program runs all training data
-    --learned    on, in every epoch, and as many as are learned; the program
-                 drops nothing unless asked, every 20th epoch, and a fifth at
-                 most
+    T1           never more than the steps of an epoch; the program caps P alone
+    --learned    on, in every epoch, by its losses alone, and as many as are
+                 learned; the program drops nothing unless asked, every 20th
+                 epoch, by the losses of five epochs, and a fifth at most
 
 `crestfresh` of the Makefile is --renew always: chosen again at every check, P =
 T1, and nothing is compared.

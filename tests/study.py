@@ -668,9 +668,9 @@ def controls_title(table, orders):
     over_untrained = [side_of(estimated(less(table.network, order, "untrained"), table)) for order in coresets]
     matched = [side_of(estimated(less(table.network, "matched", order), table)) for order in coresets]
     if "above" not in over_untrained and set(matched) == {"above"}:
-        return "No coreset ends above weights that never trained; all data, as briefly, does"
+        return "No coreset is shown to end above weights that never trained; all data, as briefly, is"
     if "above" not in over_untrained:
-        return "No coreset ends above weights that never trained"
+        return "No coreset is shown to end above weights that never trained"
     if set(over_untrained) == {"above"}:
         return "Every coreset ends above weights that never trained"
     better = [order for order, side in zip(coresets, over_untrained, strict=True) if side == "above"]

@@ -374,7 +374,7 @@ def test_why_shows_low_and_high_when_they_have_three_seeds(tmp_path):
 def test_controls_say_what_their_differences_say(tmp_path):
     pytest.importorskip("matplotlib")
     run("tests/study.py", "controls", TEXT, "--out", tmp_path / "controls.svg")
-    assert "No coreset ends above weights that never trained; all data, as briefly, does" in words_of(
+    assert "No coreset is shown to end above weights that never trained; all data, as briefly, is" in words_of(
         tmp_path / "controls.svg"
     )
     other = with_ends(TEXT, tmp_path / "text.csv", lambda one: 3.0 if one.order == "low" else 0.0)
