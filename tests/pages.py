@@ -55,7 +55,7 @@ from report import (
     paired_half_width,
     seconds_of,
 )
-from study import SCORE_FILES, WHY, method_rows, published_scores, why_title, whys_of
+from study import SCORE_FILES, WHY, method_rows, published_scores, why_title, whys_of, whys_shown
 from train import Parser, fail, replacing
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -300,7 +300,7 @@ def baselines(results):
 
 
 def whys(results):
-    """The [Why] of the csv with the most runs that has ResNet18 on CIFAR-100 under all four protocols."""
+    """{order: Why}, from the csv with the most runs that has ResNet18 on CIFAR-100 under all four protocols."""
     known = []
     for name, runs in results.files.items():
         of_network = (runs[0].model, runs[0].dataset) == CIFAR100
@@ -313,8 +313,7 @@ def whys(results):
 
 def why_block(results):
     """What the two departures do, two by two."""
-    shown = whys(results)
-    seeds = " or ".join(sorted({str(len(one.seeds)) for one in shown}))
+    shown = whys_shown(whys(results))
     rows = []
     for batchnorm in ("trains", "frozen"):
         row = [f"BatchNorm of the baseline: {batchnorm}"]
@@ -323,25 +322,41 @@ def why_block(results):
             gains = [f"{one.order} {interval_of(one.gains[batchnorm, weights])}" for one in shown]
             row.append(", ".join(gains) + called)
         rows.append(row)
-    corner = f"coreset less baseline, {seeds} seeds"
+    corner = f"coreset less baseline, {len(shown[0].seeds)} seeds"
     table = markdown([corner, "pruned weights stay zero", "pruned weights grow back"], rows)
     return f"**{why_title(shown)}.**\n\n{table}"
 
 
 def ends_block(results):
-    """Where baseline and coresets end under the four protocols, %: what each departure moves."""
-    shown = whys(results)
-    titles = ["BatchNorm of the baseline", "pruned weights"]
-    for one in shown:
-        titles += ["base, %", f"{one.order}, %", f"{one.order} less base"]
+    """Where the baseline ends under the four protocols, %, each coreset less it, and what the departures move."""
+    known = whys(results)
+    shown = whys_shown(known)
+    beside = [one for one in known.values() if one.seeds == shown[0].seeds]
     rows = []
     for place in WHY:
-        row = list(place)
-        for one in shown:
-            row += [f"{end:.2f}" for end in one.ends[place]]
-            row.append(estimate_in_words(one.gains[place]))
+        base, _ = shown[0].ends[place]
+        gains = [estimate_in_words(one.gains[place]) for one in beside]
+        rows.append([*place, f"{statistics.fmean(base):.2f}", *gains])
+    titles = ["BatchNorm of the baseline", "pruned weights", "base, %", *(f"{one.order} less base" for one in beside)]
+    return f"**{why_title(shown)}.**\n\n{markdown(titles, rows, left=2)}\n{moves(shown)}"
+
+
+def moves(shown):
+    """What the departures, alone and together, move the baseline and the coresets of [Why] by."""
+    text, *others = WHY
+    changes = ["frozen BatchNorm alone", "weights that grow back alone", "both"]
+    rows = []
+    for change, place in zip(changes, others, strict=True):
+        row = [change, difference(shown[0].ends[place][0], shown[0].ends[text][0])]
+        row += [difference(one.ends[place][1], one.ends[text][1]) for one in shown]
         rows.append(row)
-    return f"**{why_title(shown)}.**\n\n{markdown(titles, rows, left=2)}"
+    return markdown(["points moved by", "base", *(one.order for one in shown)], rows)
+
+
+def difference(ours, theirs):
+    """In words, the mean difference of two tuples of accuracies, by seed, and the ± of its paired t test."""
+    values = tuple(one - other for one, other in zip(ours, theirs, strict=True))
+    return estimate_in_words(Estimate(values, half_width=paired_half_width(values)))
 
 
 def gain_block(results):

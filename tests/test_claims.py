@@ -349,8 +349,8 @@ def test_forest_says_what_its_means_say(tmp_path):
 def test_why_says_what_its_gains_say(tmp_path):
     pytest.importorskip("matplotlib")
     run("tests/study.py", "why", ABLATION, "--out", tmp_path / "why.svg")
-    (why, *_) = study.whys_of([str(ABLATION)])
-    assert study.why_title([why]) in words_of(tmp_path / "why.svg")
+    whys = study.whys_shown(study.whys_of([str(ABLATION)]))
+    assert study.why_title(whys) in words_of(tmp_path / "why.svg")
     other = with_ends(ABLATION, tmp_path / "text.csv", coreset_up)
     run("tests/study.py", "why", other, "--out", tmp_path / "other.svg")
     assert "What two departures of the program do to the coreset's gain" in words_of(tmp_path / "other.svg")
@@ -364,7 +364,7 @@ def test_why_shows_low_and_high_when_they_have_three_seeds(tmp_path):
     names = {"paper": "frozen", "released": "regrown", "frozen+regrown": "regrown"}
     made_up = [run._replace(protocol=names[run.protocol]) for run in cell]
     (tmp_path / "both.csv").write_text(report.write_csv(cell + made_up))
-    whys = study.whys_of([str(tmp_path / "both.csv")])
+    whys = study.whys_shown(study.whys_of([str(tmp_path / "both.csv")]))
     assert [(why.order, why.seeds) for why in whys] == [("low", (0, 1, 2)), ("high", (0, 1, 2))]
     found = accuracies(TEXT)
     gain = statistics.fmean(by_seed(found, "low", "base", [(0.1, 0.8)], (0, 1, 2)))
