@@ -424,6 +424,34 @@ def test_sentences_of_blocks_are_short(remade):
         assert len(line.split()) <= 15, line
 
 
+def ends_under(protocol, order):
+    """{seed: accuracy} of the ablation's cell, by nothing but the csv module."""
+    with open(ABLATION, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if (row["protocol"], row["order"]) == (protocol, order)]
+    return {row["seed"]: float(row["curve"].split()[-1]) for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("change", "protocols"),
+    [
+        ("frozen BatchNorm alone", {"base": "frozen", "low": "frozen", "high": "frozen"}),
+        ("weights that grow back alone", {"base": "regrown", "low": "regrown", "high": "regrown"}),
+        ("both", {"base": "frozen+regrown", "low": "released", "high": "released"}),
+    ],
+)
+def test_what_departures_move_is_that_of_the_runs(remade, change, protocols):
+    _, text = remade
+    words = []
+    for order, protocol in protocols.items():
+        before, after = ends_under("paper", order), ends_under(protocol, order)
+        moved = [after[seed] - before[seed] for seed in sorted(before)]
+        reach = scipy.stats.ttest_1samp(moved, 0).confidence_interval(0.95)
+        half_width = (reach.high - reach.low) / 2
+        same_sign = sum((one > 0) == (statistics.fmean(moved) > 0) for one in moved)
+        words.append(f"{statistics.fmean(moved):+.2f} ± {half_width:.2f} ({same_sign}/{len(moved)})")
+    assert f"| {change} | {' | '.join(words)} |" in text
+
+
 def test_a_changed_csv_changes_page_verdict_and_answer(remade, tmp_path):
     page, text = remade
     folder = tmp_path / "results"
