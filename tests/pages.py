@@ -322,7 +322,7 @@ def why_block(results):
             gains = [f"{one.order} {interval_of(one.gains[batchnorm, weights])}" for one in shown]
             row.append(", ".join(gains) + called)
         rows.append(row)
-    corner = f"coreset less baseline, {len(shown[0].seeds)} seeds"
+    corner = f"coreset less baseline (10 % of the data, 80 % pruned, {len(shown[0].seeds)} seeds)"
     table = markdown([corner, "pruned weights stay zero", "pruned weights grow back"], rows)
     return f"**{why_title(shown)}.**\n\n{table}"
 
@@ -338,23 +338,25 @@ def ends_block(results):
         gains = [estimate_in_words(one.gains[place]) for one in beside]
         rows.append([*place, f"{statistics.fmean(base):.2f}", *gains])
     titles = ["BatchNorm of the baseline", "pruned weights", "base, %", *(f"{one.order} less base" for one in beside)]
-    return f"**{why_title(shown)}.**\n\n{markdown(titles, rows, left=2)}\n{moves(shown)}"
+    return f"**{why_title(shown)}.**\n\n{markdown(titles, rows, left=2)}\n{moves(beside)}"
 
 
-def moves(shown):
+def moves(whys):
     """What the departures, alone and together, move the baseline and the coresets of [Why] by."""
     text, *others = WHY
-    changes = ["frozen BatchNorm alone", "weights that grow back alone", "both"]
+    changes = ["frozen BatchNorm alone", "weights that grow back alone", "as released"]
     rows = []
     for change, place in zip(changes, others, strict=True):
-        row = [change, difference(shown[0].ends[place][0], shown[0].ends[text][0])]
-        row += [difference(one.ends[place][1], one.ends[text][1]) for one in shown]
+        row = [change, difference(whys[0].ends[place][0], whys[0].ends[text][0])]
+        row += [difference(one.ends[place][1], one.ends[text][1]) for one in whys]
         rows.append(row)
-    return markdown(["points moved by", "base", *(one.order for one in shown)], rows)
+    return markdown(["points moved by", "base", *(one.order for one in whys)], rows)
 
 
 def difference(ours, theirs):
     """In words, the mean difference of two tuples of accuracies, by seed, and the ± of its paired t test."""
+    if ours == theirs:
+        return "0, the same runs"
     values = tuple(one - other for one, other in zip(ours, theirs, strict=True))
     return estimate_in_words(Estimate(values, half_width=paired_half_width(values)))
 
