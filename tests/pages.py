@@ -341,16 +341,16 @@ def ends_block(results):
     return f"**{why_title(shown)}.**\n\n{markdown(titles, rows, left=2)}\n{moves(beside)}"
 
 
-def moves(whys):
+def moves(beside):
     """What the departures, alone and together, move the baseline and the coresets of [Why] by."""
     text, *others = WHY
     changes = ["frozen BatchNorm alone", "weights that grow back alone", "as released"]
     rows = []
     for change, place in zip(changes, others, strict=True):
-        row = [change, difference(whys[0].ends[place][0], whys[0].ends[text][0])]
-        row += [difference(one.ends[place][1], one.ends[text][1]) for one in whys]
+        row = [change, difference(beside[0].ends[place][0], beside[0].ends[text][0])]
+        row += [difference(one.ends[place][1], one.ends[text][1]) for one in beside]
         rows.append(row)
-    return markdown(["points moved by", "base", *(one.order for one in whys)], rows)
+    return markdown(["points moved by", "base", *(one.order for one in beside)], rows)
 
 
 def difference(ours, theirs):
