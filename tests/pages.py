@@ -12,6 +12,7 @@ import re
 import signal
 import statistics
 import sys
+import textwrap
 from collections import Counter
 from pathlib import Path
 
@@ -555,7 +556,7 @@ def provenance(results):
             ]
         )
         commands.append(f"# {stem}")
-        commands += commands_of(runs)
+        commands += map(in_short_lines, commands_of(runs))
     titles = ["table", "protocol", "cells", "runs", "seeds", "machines", "hours"]
     return markdown(titles, rows, left=2) + "\n```sh\n" + "\n".join(commands) + "\n```\n"
 
@@ -601,6 +602,13 @@ def command_of(run, protocol, orders, cells, seeds):
     }
     words += [knob(name, value, default) for name, (value, default) in knobs.items()]
     return " ".join(filter(None, words))
+
+
+def in_short_lines(command):
+    """A make command, in lines of at most 120 characters that break between knobs."""
+    unbroken = re.sub(r'"[^"]*"', lambda quoted: quoted[0].replace(" ", "\xa0"), command)
+    lines = textwrap.wrap(unbroken, 118, subsequent_indent="    ", break_on_hyphens=False)
+    return " \\\n".join(lines).replace("\xa0", " ")
 
 
 def knob(name, value, default):

@@ -5,6 +5,7 @@ import itertools
 import shlex
 import shutil
 import statistics
+import subprocess
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -493,3 +494,14 @@ def test_commands_of_the_provenance_name_every_run(results):
                     listed.add((order, ratio, float(p), int(seed)))
         held = {(one.order, one.data_ratio, one.prune_ratio, one.seed) for one in runs}
         assert held <= listed, name
+
+
+def test_a_long_command_breaks_between_knobs(results):
+    """As bash reads it."""
+    commands = list(itertools.chain(*map(pages.commands_of, results.files.values())))
+    shown = list(map(pages.in_short_lines, commands))
+    assert any("\n" in text for text in shown)
+    assert max(len(line) for text in shown for line in text.splitlines()) <= 120
+    script = "".join(f"printf '%s\\n' {text}\n" for text in shown)
+    words = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert words == list(itertools.chain(*map(shlex.split, commands)))
