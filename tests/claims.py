@@ -13,6 +13,7 @@ and no verdict. The rule, with the margin of the data set:
 
 import functools
 import itertools
+import math
 import statistics
 import sys
 from collections import Counter
@@ -207,6 +208,14 @@ def pruned_less_unpruned(network, order, direction=""):
     return Contrast(network, words, ((order, (0.1, 0.8)),), ((order, (0.1, 0)),), 1, direction)
 
 
+def gain_by_pruning(order):
+    """The gain of a cell less that of the same networks unpruned."""
+    pruned = less(CIFAR100, order, "base", CELL)
+    unpruned = less(CIFAR100, order, "base", cells_of([0.1], [0]))
+    words = f"gain of {order}, 80 % pruned less unpruned"
+    return Contrast(CIFAR100, words, pruned.plus + unpruned.minus, pruned.minus + unpruned.plus, 1)
+
+
 def gain_by_data(order, smaller, larger, direction="", measure=AT_THE_END):
     """The gain of one data ratio less that of a larger one; our baseline is the same network in both."""
     few = less(CIFAR100, order, "base", cells_of([smaller], PRUNED))
@@ -280,6 +289,8 @@ CLAIMS = (
             pruned_less_unpruned(CIFAR100, "base"),
             *both(CIFAR100, cells_of([0.1], [0])),
             less(CIFAR100, "random", "base", cells_of([0.1], [0])),
+            gain_by_pruning("low"),
+            gain_by_pruning("high"),
             pruned_less_unpruned(LENET, "low"),
             pruned_less_unpruned(LENET, "high"),
             pruned_less_unpruned(LENET, "base"),
@@ -509,9 +520,12 @@ def weighted_sum(contrast, weighted, experiment):
     return sum(weight * value for (weight, _), value in zip(weighted, measured, strict=True))
 
 
-def within_network(weighted):
-    """Whether the runs compared are of one network, at two prune ratios."""
-    return len({run.network for _, run in weighted}) == 1
+def within_networks(weighted):
+    """Whether each network is compared with itself alone, at another prune ratio."""
+    weights = Counter()
+    for weight, run in weighted:
+        weights[run.network] += weight
+    return all(math.isclose(weight, 0, abs_tol=1e-9) for weight in weights.values())
 
 
 def estimated(contrast, table, seeds=None):
@@ -525,7 +539,8 @@ def estimated(contrast, table, seeds=None):
     for seed in sorted(table.experiment.at(first_order, *first_cell)):
         weighted = weighted_runs(contrast, table.experiment, seed)
         value = weighted_sum(contrast, weighted, table.experiment)
-        two_trainings = within_network(weighted) and len({run.dense for _, run in weighted}) > 1
+        trainings = {(run.network, run.dense) for _, run in weighted}
+        two_trainings = within_networks(weighted) and len(trainings) > len({run.network for _, run in weighted})
         if value is None or two_trainings or (seeds and seed not in seeds):
             continue
         values.append(value)
@@ -556,7 +571,7 @@ def noise_and_half_width(contrast, table, values, of_seeds):
             weights_of_networks[seed, run.network] += weight
             weights_of_runs[seed, run.network, run.prune_ratio] += weight
     prune_ratios = {run.prune_ratio for weighted in of_seeds for _, run in weighted}
-    if len(prune_ratios) > 1 and not within_network(of_seeds[0]):
+    if len(prune_ratios) > 1 and not within_networks(of_seeds[0]):
         noise, weights = pooled.network, weights_of_networks
     else:  # at one prune ratio a network is one run; within a network its own luck cancels
         noise, weights = pooled.run, weights_of_runs

@@ -22,6 +22,7 @@ RESULTS = ROOT / "tests" / "results"
 TEXT = RESULTS / "resnet18-cifar100-paper.csv"
 RELEASED = RESULTS / "resnet18-cifar100-released.csv"
 ABLATION = RESULTS / "resnet18-cifar100-ablation.csv"
+UNPRUNED = RESULTS / "resnet18-cifar100-unpruned-ablation.csv"
 NINE = tuple(itertools.product((0.1, 0.2, 0.3), (0.4, 0.6, 0.8)))
 GAIN = claims.less(claims.CIFAR100, "low", "base", direction="+")
 FALL = GAIN._replace(direction="-")
@@ -195,6 +196,23 @@ def test_gain_with_less_data_does_not_know_the_baseline(results):
         assert value == pytest.approx(few - many)
     noise = report.pooled_noise(report.load_runs([str(RELEASED)])).network
     assert one.estimate.half_width == pytest.approx(noise.half_width(2 / 3))
+
+
+def test_gain_by_pruning_does_not_know_the_luck_of_networks(results):
+    """Each is compared with itself, so the interval is that of four runs."""
+    for protocol in ("paper", "released"):
+        one = results.on(claims.gain_by_pruning("low"), protocol)
+        found = accuracies(UNPRUNED, protocol=protocol)
+        found |= accuracies(UNPRUNED, protocol={"paper": "paper", "released": "frozen+regrown"}[protocol])
+        cells = ("low", 0.1, 0.8), ("low", 0.1, 0.0), ("base", 1.0, 0.8), ("base", 1.0, 0.0)
+        low, low_unpruned, base, base_unpruned = (found[cell] for cell in cells)
+        seeds = sorted(set.intersection(*(set(found[cell]) for cell in cells)))
+        expected = [low[seed] - base[seed] - (low_unpruned[seed] - base_unpruned[seed]) for seed in seeds]
+        assert one.estimate.values == pytest.approx(expected)
+        runs = [run for run in report.load_runs([str(UNPRUNED)]) if report.serves(run, protocol)]
+        noise = report.pooled_noise(runs).run
+        quantile = scipy.stats.t.ppf(0.975, noise.df)
+        assert one.estimate.half_width == pytest.approx(quantile * noise.sigma * (4 / len(seeds)) ** 0.5)
 
 
 def test_across_the_board_is_as_sure_as_the_least_sure_cell(results):
