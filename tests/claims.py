@@ -212,7 +212,7 @@ def gain_by_pruning(order):
     """The gain of a cell less that of the same networks unpruned."""
     pruned = less(CIFAR100, order, "base", CELL)
     unpruned = less(CIFAR100, order, "base", cells_of([0.1], [0]))
-    words = f"gain of {order}, 80 % pruned less unpruned"
+    words = f"{order} less base, 80 % pruned less unpruned"
     return Contrast(CIFAR100, words, pruned.plus + unpruned.minus, pruned.minus + unpruned.plus, 1)
 
 
@@ -539,6 +539,7 @@ def estimated(contrast, table, seeds=None):
     for seed in sorted(table.experiment.at(first_order, *first_cell)):
         weighted = weighted_runs(contrast, table.experiment, seed)
         value = weighted_sum(contrast, weighted, table.experiment)
+        # A seed says nothing of a network's two prune ratios if they are of two trainings, as on two machines.
         trainings = {(run.network, run.dense) for _, run in weighted}
         two_trainings = within_networks(weighted) and len(trainings) > len({run.network for _, run in weighted})
         if value is None or two_trainings or (seeds and seed not in seeds):

@@ -687,7 +687,7 @@ def controls_run(seeds):
                 counts.append(f"{len(of_order)} x {max(of_order)}" if of_order else "-")
             row.append(" · ".join(counts))
         rows.append(row)
-    return markdown(["cells x seeds: by the text · as released", *orders], rows)
+    return markdown(["cells x most seeds: by the text · as released", *orders], rows)
 
 
 def others_run(results):

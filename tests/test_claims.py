@@ -215,6 +215,18 @@ def test_gain_by_pruning_does_not_know_the_luck_of_networks(results):
         assert one.estimate.half_width == pytest.approx(quantile * noise.sigma * (4 / len(seeds)) ** 0.5)
 
 
+def test_two_trainings_of_one_network_are_no_pair():
+    """The unpruned baseline of seed 0 becomes another network before pruning."""
+    runs = report.load_runs([str(UNPRUNED)])
+    changed = []
+    for one in runs:
+        is_other = (one.order, one.prune_ratio, one.seed) == ("base", 0, 0)
+        changed.append(one._replace(dense=one.dense + is_other))
+    for contrast, lost in ((claims.gain_by_pruning("low"), 1), (claims.less(claims.CIFAR100, "low", "base"), 0)):
+        before, after = (claims.estimated(contrast, claims.table_of(of, "paper")).values for of in (runs, changed))
+        assert len(before) - len(after) == lost
+
+
 def test_across_the_board_is_as_sure_as_the_least_sure_cell(results):
     words = "low, high less base, each of nine cells"
     text = judgement(results.judgements, 11, words, "paper")
