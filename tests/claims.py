@@ -208,23 +208,24 @@ def pruned_less_unpruned(network, order, direction=""):
     return Contrast(network, words, ((order, (0.1, 0.8)),), ((order, (0.1, 0)),), 1, direction)
 
 
+def gain_less(gain, other, words):
+    """One gain less another."""
+    return gain._replace(words=words, plus=gain.plus + other.minus, minus=gain.minus + other.plus)
+
+
 def gain_by_pruning(order):
     """The gain of a cell less that of the same networks unpruned."""
     pruned = less(CIFAR100, order, "base", CELL)
     unpruned = less(CIFAR100, order, "base", cells_of([0.1], [0]))
-    words = f"{order} less base, 80 % pruned less unpruned"
-    return Contrast(CIFAR100, words, pruned.plus + unpruned.minus, pruned.minus + unpruned.plus, 1)
+    return gain_less(pruned, unpruned, f"{order} less base, 80 % pruned less unpruned")
 
 
 def gain_by_data(order, smaller, larger, direction="", measure=AT_THE_END):
     """The gain of one data ratio less that of a larger one; our baseline is the same network in both."""
-    few = less(CIFAR100, order, "base", cells_of([smaller], PRUNED))
+    few = less(CIFAR100, order, "base", cells_of([smaller], PRUNED), direction, measure)
     many = less(CIFAR100, order, "base", cells_of([larger], PRUNED))
     gain = f"gain of {order} with {100 * smaller:g} % less with {100 * larger:g} % of the data"
-    words = ", ".join(filter(None, [gain, measure_in_words(measure)]))
-    plus = few.plus + many.minus
-    minus = few.minus + many.plus
-    return Contrast(CIFAR100, words, plus, minus, len(PRUNED), direction, measure)
+    return gain_less(few, many, ", ".join(filter(None, [gain, measure_in_words(measure)])))
 
 
 def samples_trained_on(table):

@@ -200,10 +200,10 @@ def test_gain_with_less_data_does_not_know_the_baseline(results):
 
 def test_gain_by_pruning_does_not_know_the_luck_of_networks(results):
     """Each is compared with itself, so the interval is that of four runs."""
-    for protocol in ("paper", "released"):
+    for protocol, of_base in (("paper", "paper"), ("released", "frozen+regrown")):
         one = results.on(claims.gain_by_pruning("low"), protocol)
         found = accuracies(UNPRUNED, protocol=protocol)
-        found |= accuracies(UNPRUNED, protocol={"paper": "paper", "released": "frozen+regrown"}[protocol])
+        found |= accuracies(UNPRUNED, protocol=of_base)
         cells = ("low", 0.1, 0.8), ("low", 0.1, 0.0), ("base", 1.0, 0.8), ("base", 1.0, 0.0)
         low, low_unpruned, base, base_unpruned = (found[cell] for cell in cells)
         seeds = sorted(set.intersection(*(set(found[cell]) for cell in cells)))
