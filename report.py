@@ -1357,7 +1357,10 @@ def published_notes(estimates, published):
             gap = published["low", data_ratio, prune_ratio] - published["high", data_ratio, prune_ratio]
             gaps[data_ratio].append(gap)
     means = [statistics.fmean(gap) for gap in gaps.values()]
-    mean = f"{statistics.fmean(means):+.2f} ± {paired_half_width(means):.2f}"
+    mean = f"{statistics.fmean(means):+.2f}"
+    half_width = paired_half_width(means)
+    if half_width is not None:
+        mean += f" ± {half_width:.2f}"
     return [f"{line}.", f"Published low - high: {mean} over {len(means)} data ratios."]
 
 

@@ -643,6 +643,8 @@ class Judgement(NamedTuple):
 def estimate_in_words(estimate):
     if estimate is None:
         return "-"
+    if estimate.half_width is None and len(estimate.values) == 1:
+        return f"{estimate.mean:+.2f} (1 seed)"
     if estimate.half_width is None:
         values = ", ".join(f"{value:+.2f}" for value in estimate.values)
         return f"{estimate.mean:+.2f} ({values})"

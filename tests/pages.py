@@ -109,8 +109,9 @@ def mean_and_interval(values):
 
 
 def interval_of(estimate):
-    """An Estimate without its seeds; - without one."""
-    return estimate_in_words(estimate).split(" (")[0]
+    """An Estimate without its seeds, where an interval says how sure it is; - without one."""
+    words = estimate_in_words(estimate)
+    return words.split(" (")[0] if "±" in words else words
 
 
 # --------------------------------------------------------------------------------------------------------- claims

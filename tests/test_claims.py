@@ -75,6 +75,14 @@ def test_from_six_seeds_on_their_own_t_test_decides(seed):
     assert (verdict in ("holds", "opposite")) == agree or abs(statistics.fmean(values)) < 0.9
 
 
+def test_what_has_no_interval_says_of_how_many_seeds_it_is():
+    assert claims.estimate_in_words(report.Estimate((-5.294,))) == "-5.29 (1 seed)"
+    assert claims.estimate_in_words(report.Estimate((1.0, 2.0))) == "+1.50 (+1.00, +2.00)"
+    assert claims.estimate_in_words(report.Estimate((1.0, 2.0, -0.6), half_width=0.5)) == "+0.80 ± 0.50 (2/3)"
+    one_seed_beside_others = report.Estimate((-9.81,), half_width=1.37)  # the noise is that of a table
+    assert claims.estimate_in_words(one_seed_beside_others) == "-9.81 ± 1.37 (1/1)"
+
+
 def test_margins_are_those_of_the_data_sets():
     on_digits = claims.less(claims.LENET, "low", "base", direction="=")
     assert claims.verdict_of(on_digits, estimate(0.1, 0.09, 0.5)) == "holds"
