@@ -890,10 +890,13 @@ def pooled_noise(runs, last_epochs=1):
 
 
 def without_copies(runs):
-    """The runs, but one alone of those that several protocols share."""
+    """The runs, but of those that several protocols share only the one with the fewest departures.
+
+    A departure that changes nothing, as `frozen` in a network without BatchNorm, trains no other network.
+    """
     once = {}
-    for run in runs:
-        once[run.order, run.data_ratio, run.prune_ratio, run.seed, run.dense, run.curve] = run
+    for run in sorted(runs, key=lambda run: len(departures(run.protocol))):
+        once.setdefault((run.order, run.data_ratio, run.prune_ratio, run.seed, run.dense, run.curve), run)
     return list(once.values())
 
 

@@ -407,15 +407,18 @@ def test_a_network_that_protocols_share_counts_once_among_the_degrees_of_freedom
     paper = several(3, 0.5, protocol="paper")
     regrown = several(3, 5.0, protocol="regrown")
     frozen = several(3, 2.5, ("low", "high"), "frozen")
+    copies = [run._replace(protocol="frozen") for run in paper if run.order in ("low", "high")]  # it changed nothing
     for runs, df in (
         (paper, 24 - 8 - 2),
         (paper + regrown, 24 - 8 - 2),
+        (copies + paper + regrown, 24 - 8 - 2),
+        (paper + regrown + copies, 24 - 8 - 2),
         (paper + regrown + frozen, 39 - 13 - 2),
     ):
         noise = noise_of(runs)
         assert noise.run.df == df
         assert noise.network.df == df
-        assert noise.run.sigma == pytest.approx(ordinary_least_squares(runs)[0])
+        assert noise.run.sigma == pytest.approx(ordinary_least_squares([run for run in runs if run not in copies])[0])
 
 
 @pytest.mark.parametrize("n, holes, luck", [(2, 0, 0.0), (3, 12, 0.0), (5, 0, 0.0), (3, 0, 1.2)])
