@@ -69,7 +69,7 @@ from report import (
     subject,
     title,
 )
-from train import DATASETS, Parser, fail
+from train import DATASETS, Parser, fail, first_line
 
 # --------------------------------------------------------------------------------------------------- main effects
 
@@ -712,19 +712,28 @@ class PublishedScores(NamedTuple):
 
 
 def published_scores(path):
-    """[PublishedScores] of published_scores.csv."""
-    scores = []
-    with open(path, newline="") as file:
-        for row in csv.DictReader(file):
-            network = row["model"].lower(), row["dataset"]
-            classes, _, size, _ = DATASETS[row["dataset"]]
-            counts = MNIST_CLASSES if row["dataset"] == "MNIST" else [size / classes] * classes
-            differ = 1 - sum((count / size) ** 2 for count in counts)
-            rates = [float(row[f"flips{epoch}"]) for epoch in range(2, 11)]
-            shares = np.array([int(row[f"score{score}"]) for score in range(11)]) / int(row["samples"])
-            chances = sum_of_flips([differ] * 9), sum_of_flips(rates)
-            scores.append(PublishedScores(network, int(row["samples"]), shares, *chances))
-    return scores
+    """[PublishedScores] of published_scores.csv; else exits with one line."""
+    try:
+        with open(path, newline="") as file:
+            scores = [scores_of(row) for row in csv.DictReader(file)]
+        if not scores:
+            raise ValueError("it has no line of scores")
+        return scores
+    except Exception as error:
+        reason = f"it has no column {error}" if isinstance(error, KeyError) else first_line(error)
+        fail(f"cannot read scores from {path} ({reason}); it must be tests/data/published_scores.csv")
+
+
+def scores_of(row):
+    """The PublishedScores of a line of the file."""
+    network = row["model"].lower(), row["dataset"]
+    classes, _, size, _ = DATASETS[row["dataset"]]
+    counts = MNIST_CLASSES if row["dataset"] == "MNIST" else [size / classes] * classes
+    differ = 1 - sum((count / size) ** 2 for count in counts)
+    rates = [float(row[f"flips{epoch}"]) for epoch in range(2, 11)]
+    shares = np.array([int(row[f"score{score}"]) for score in range(11)]) / int(row["samples"])
+    chances = sum_of_flips([differ] * 9), sum_of_flips(rates)
+    return PublishedScores(network, int(row["samples"]), shares, *chances)
 
 
 def sum_of_flips(rates):

@@ -435,6 +435,27 @@ def test_every_command_refuses_a_csv_of_no_runs(tmp_path, command):
     assert (tmp_path / "out.svg").read_text() == "precious"
 
 
+SCORES = ROOT / "tests" / "data" / "published_scores.csv"
+NO_SCORES = {
+    "no file": (None, "No such file"),
+    "results": (RESULTS[0].read_bytes(), "no column"),
+    "no text": (b"\x80\x02", "codec"),
+    "no line": (SCORES.read_bytes().splitlines()[0], "no line"),
+    "a word for a count": (SCORES.read_bytes().replace(b",60000,", b",many,"), "many"),
+}
+
+
+@pytest.mark.parametrize("how", NO_SCORES)
+def test_a_file_of_no_scores_is_one_line(tmp_path, how):
+    content, words = NO_SCORES[how]
+    if content is not None:
+        (tmp_path / "x.csv").write_bytes(content)
+    (tmp_path / "out.svg").write_text("precious")
+    line = refusal(STUDY, "scores", tmp_path / "x.csv", "--out", tmp_path / "out.svg")
+    assert words in line and "it must be tests/data/published_scores.csv" in line
+    assert (tmp_path / "out.svg").read_text() == "precious"
+
+
 def test_a_full_disk_behind_the_output_is_one_line(tmp_path):
     path = write(tmp_path / "x.csv", several(3))
     shell = f"{sys.executable} {ROOT}/tests/study.py effects {path} > /dev/full"
