@@ -636,7 +636,7 @@ def why_title(whys):
     alone = [one.gains[place] for one in whys for place in (("frozen", "stay zero"), ("trains", "grow back"))]
     if any(side_of(gain) == "above" for gain in alone):
         return "Departures of the program turn the loss into a gain"
-    return "Only both departures of the program together show a gain"
+    return "Pruned, only both departures of the program together show a gain"
 
 
 def controls(paths, out):
