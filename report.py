@@ -956,6 +956,13 @@ def paired_half_width(values):
     return Noise(statistics.stdev(values), len(values) - 1).reach(1 / len(values))
 
 
+def mean_and_interval(values):
+    """In words, a mean and, from three values up, the 95 % interval of the t test of these values alone."""
+    half_width = paired_half_width(values)
+    interval = "" if half_width is None else f" ± {half_width:.2f}"
+    return f"{statistics.fmean(values):+.2f}{interval}"
+
+
 def holm(p_values):
     """The p-values adjusted for their number (Holm, 1979), a list in the order given."""
     order = np.argsort(p_values, kind="stable")
@@ -1360,11 +1367,7 @@ def published_notes(estimates, published):
             gap = published["low", data_ratio, prune_ratio] - published["high", data_ratio, prune_ratio]
             gaps[data_ratio].append(gap)
     means = [statistics.fmean(gap) for gap in gaps.values()]
-    mean = f"{statistics.fmean(means):+.2f}"
-    half_width = paired_half_width(means)
-    if half_width is not None:
-        mean += f" ± {half_width:.2f}"
-    return [f"{line}.", f"Published low - high: {mean} over {len(means)} data ratios."]
+    return [f"{line}.", f"Published low - high: {mean_and_interval(means)} over {len(means)} data ratios."]
 
 
 def table(runs, style):

@@ -643,11 +643,9 @@ class Judgement(NamedTuple):
 def estimate_in_words(estimate):
     if estimate is None:
         return "-"
-    if estimate.half_width is None and len(estimate.values) == 1:
-        return f"{estimate.mean:+.2f} (1 seed)"
     if estimate.half_width is None:
         values = ", ".join(f"{value:+.2f}" for value in estimate.values)
-        return f"{estimate.mean:+.2f} ({values})"
+        return f"{estimate.mean:+.2f} ({'1 seed' if len(estimate.values) == 1 else values})"
     return f"{estimate.mean:+.2f} ± {estimate.half_width:.2f} ({of_its_sign(estimate.values)}/{len(estimate.values)})"
 
 

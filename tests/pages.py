@@ -52,6 +52,7 @@ from report import (
     experiments_of,
     in_order,
     load_runs,
+    mean_and_interval,
     noises_of,
     paired_half_width,
     seconds_of,
@@ -99,13 +100,6 @@ def markdown(titles, rows, left=1):
     rule = [":--"] * left + ["--:"] * (len(titles) - left)
     lines = [f"| {' | '.join(fields)} |" for fields in (titles, rule, *rows)]
     return "\n".join(lines) + "\n"
-
-
-def mean_and_interval(values):
-    """A mean with the 95 % interval of the t test of these values alone."""
-    half_width = paired_half_width(values)
-    interval = "" if half_width is None else f" ± {half_width:.2f}"
-    return f"{statistics.fmean(values):+.2f}{interval}"
 
 
 def interval_of(estimate):

@@ -532,14 +532,14 @@ def test_table_counts_signs_and_clusters_the_published_gap_by_data_ratio(tmp_pat
     assert line in out
 
 
-# ------------------------------------------------------------------------------------------ protocols and controls
-
-
 def test_the_published_gap_of_two_data_ratios_has_no_interval(tmp_path):
     runs = [run._replace(model="resnet50", dataset="CIFAR10") for run in several(1)]
     out = run("report.py", "table", write(tmp_path / "x.csv", runs))
     assert " over 2 data ratios." in out
     assert "±" not in out.split("Published low - high:")[1].splitlines()[0]
+
+
+# ------------------------------------------------------------------------------------------ protocols and controls
 
 
 def has_row(run, experiments):
