@@ -44,6 +44,7 @@ from claims import (
     published_in_words,
     share_kept,
     tables_of,
+    without_seeds,
 )
 from report import (
     DEPARTURES,
@@ -100,12 +101,6 @@ def markdown(titles, rows, left=1):
     rule = [":--"] * left + ["--:"] * (len(titles) - left)
     lines = [f"| {' | '.join(fields)} |" for fields in (titles, rule, *rows)]
     return "\n".join(lines) + "\n"
-
-
-def interval_of(estimate):
-    """An Estimate without its seeds, where an interval says how sure it is; - without one."""
-    words = estimate_in_words(estimate)
-    return words.split(" (")[0] if "±" in words else words
 
 
 # --------------------------------------------------------------------------------------------------------- claims
@@ -237,7 +232,7 @@ def told_briefly(of_network, verdict, judgements):
     for one in alike:
         order = one.contrast.words.split(",")[0].removesuffix(" less base")
         if one.estimate and (alone or verdict in ("holds", "opposite", "fails")):
-            words.append(f"{order} {interval_of(one.estimate)}")
+            words.append(f"{order} {without_seeds(one.estimate)}")
         elif one.estimate and len(alike) < len(of_network):
             words.append(order)
     name = SHORT[of_network[0].contrast.network] if alike and not alone else ""
@@ -276,7 +271,7 @@ def table1(results):
         for order in ("low", "high"):
             contrast = less(CIFAR100, order, "base", cells)
             row.append(published_in_words(contrast))
-            row += [interval_of(results.on(contrast, protocol).estimate) for protocol in PROTOCOLS]
+            row += [without_seeds(results.on(contrast, protocol).estimate) for protocol in PROTOCOLS]
         rows.append(row)
     return markdown(titles, rows, left=0) + "\n" + baselines(results)
 
@@ -315,7 +310,7 @@ def why_block(results):
         row = [f"BatchNorm of the baseline: {batchnorm}"]
         for weights in ("stay zero", "grow back"):
             called = {"paper": " (the text)", "released": " (as released)"}.get(WHY[batchnorm, weights], "")
-            gains = [f"{one.order} {interval_of(one.gains[batchnorm, weights])}" for one in shown]
+            gains = [f"{one.order} {without_seeds(one.gains[batchnorm, weights])}" for one in shown]
             row.append(", ".join(gains) + called)
         rows.append(row)
     corner = f"coreset less baseline (10 % of the data, 80 % pruned, {len(shown[0].seeds)} seeds)"
