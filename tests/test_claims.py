@@ -274,6 +274,15 @@ def test_published_numbers_are_the_authors():
     assert claims.published_estimate(claims.less(claims.CIFAR100, "random", "base", NINE)) is None
 
 
+def test_published_last_three_epochs_are_told_only_where_the_authors_logged_them():
+    with open(ROOT / "tests" / "data" / "published_curves.csv", newline="") as file:
+        logged = {(row["model"].lower(), row["dataset"]) for row in csv.DictReader(file)}
+    assert len(logged) == 4
+    for network in claims.NAMES:
+        for contrast in claims.both(network, measure=claims.LAST_THREE):
+            assert (claims.published_in_words(contrast) != "-") == (network in logged)
+
+
 def test_published_gain_is_there_with_nothing_pruned_and_smaller_at_the_best_epoch():
     """Two findings, from the csv files as text."""
     unpruned = pages.gains_by_ratio([0])
