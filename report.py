@@ -1301,7 +1301,7 @@ def statistics_notes(estimates, noises, has_mean):
     tests = sum(estimate.p is not None for estimate in estimates)
     known = {method: noise for method, noise in noises.items() if noise.run.df >= FEWEST_DF}
     if not known:
-        return lines + [f"An interval takes more seeds: {FEWEST_DF} degrees of freedom, in networks."]
+        return lines + [f"An interval takes more seeds: at least {FEWEST_DF} degrees of freedom, in networks."]
     lines += [
         "±: half of the 95 % interval, given this split of the data and this recipe.",
         "Noise is pooled over a pruning method's cells with two seeds: accuracy = cell + seed + residual, sigma below.",

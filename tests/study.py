@@ -87,9 +87,9 @@ EFFECT_NOTES = (
     "Main effects are averaged within a seed, and their unit is the network; seeds alone: ± is of their paired t test.",
     "Of its sign: how many of the seeds have the sign of all cells' effect.",
     "Last three epochs: of the mean accuracy after them, or after all where there are fewer.",
-    "Sign flips: p of that test, uncorrected.",
     "Before, after pruning: not fine-tuned; ± is of the paired t test of these seeds alone, since noise differs there.",
 )
+SIGN_FLIPS = "Sign flips: p of that test, uncorrected."
 
 
 def effect_rows(experiments, noises, late_noises):
@@ -240,6 +240,8 @@ def effects(runs, style):
         notes.append("Nothing to compare: no two orders, and no two pruning methods, have a cell and a seed in common.")
     if of_effects:
         notes += EFFECT_NOTES
+    if any(row["Sign flips"] for row in of_effects):
+        notes.append(SIGN_FLIPS)
     compared = {row["Pruning"].endswith("unpruned") for row in of_methods}
     if False in compared:
         notes.append(TWO_METHODS)

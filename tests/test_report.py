@@ -480,7 +480,7 @@ def test_noise_is_told_from_three_degrees_of_freedom(tmp_path):
     out = run("report.py", "table", write(tmp_path / "x.csv", unknown))
     assert "sigma" not in out
     assert "±" not in out.split("\nPublished low - high")[0]
-    assert "An interval takes more seeds: 3 degrees of freedom" in out
+    assert "An interval takes more seeds: at least 3 degrees of freedom" in out
 
 
 def test_noise_is_not_told_of_cells_that_leave_a_run_no_residual(tmp_path):

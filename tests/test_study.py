@@ -65,6 +65,12 @@ def test_main_effects_cover_the_truth_when_networks_have_luck():
         assert scipy.stats.binomtest(count, tries, 0.95).pvalue > 0.003, name
 
 
+@pytest.mark.parametrize("name, times", [("resnet18-cifar10-paper", 0), ("fcnet-mnist-paper", 2)])
+def test_sign_flips_are_explained_where_there_are_seeds_enough_to_show_them(name, times):
+    told = run("tests/study.py", "effects", str(ROOT / "tests" / "results" / f"{name}.csv"))
+    assert told.count("Sign flips") == times  # the column and its note
+
+
 def test_a_main_effect_over_one_prune_ratio_has_the_interval_of_its_cell():
     """A network of one cell has no mean over prune ratios, whose noise is smaller."""
     runs = several(5) + [make_run("matched", 0.1, 0.8, seed, 40 + seed % 2) for seed in range(5)]
