@@ -651,20 +651,17 @@ class Judgement(NamedTuple):
         return self.count + estimate_in_words(self.estimate)
 
 
-def estimate_in_words(estimate):
+def estimate_in_words(estimate, count_seeds=True):
+    """A mean and its interval, and how many seeds have its sign; without an interval, what each seed says."""
     if estimate is None:
         return "-"
     if estimate.half_width is None:
         values = ", ".join(f"{value:+.2f}" for value in estimate.values)
         return f"{estimate.mean:+.2f} ({'1 seed' if len(estimate.values) == 1 else values})"
-    return f"{without_seeds(estimate)} ({of_its_sign(estimate.values)}/{len(estimate.values)})"
-
-
-def without_seeds(estimate):
-    """As `estimate_in_words`, without the seeds where an interval says how sure it is."""
-    if estimate is None or estimate.half_width is None:
-        return estimate_in_words(estimate)
-    return f"{estimate.mean:+.2f} ± {estimate.half_width:.2f}"
+    text = f"{estimate.mean:+.2f} ± {estimate.half_width:.2f}"
+    if count_seeds:
+        text += f" ({of_its_sign(estimate.values)}/{len(estimate.values)})"
+    return text
 
 
 def judgement_on(claim, contrast, protocol, tables):

@@ -44,7 +44,6 @@ from claims import (
     published_in_words,
     share_kept,
     tables_of,
-    without_seeds,
 )
 from report import (
     DEPARTURES,
@@ -232,7 +231,7 @@ def told_briefly(of_network, verdict, judgements):
     for one in alike:
         order = one.contrast.words.split(",")[0].removesuffix(" less base")
         if one.estimate and (alone or verdict in ("holds", "opposite", "fails")):
-            words.append(f"{order} {without_seeds(one.estimate)}")
+            words.append(f"{order} {estimate_in_words(one.estimate, count_seeds=False)}")
         elif one.estimate and len(alike) < len(of_network):
             words.append(order)
     name = SHORT[of_network[0].contrast.network] if alike and not alone else ""
@@ -271,7 +270,8 @@ def table1(results):
         for order in ("low", "high"):
             contrast = less(CIFAR100, order, "base", cells)
             row.append(published_in_words(contrast))
-            row += [without_seeds(results.on(contrast, protocol).estimate) for protocol in PROTOCOLS]
+            estimates = [results.on(contrast, protocol).estimate for protocol in PROTOCOLS]
+            row += [estimate_in_words(estimate, count_seeds=False) for estimate in estimates]
         rows.append(row)
     return markdown(titles, rows, left=0) + "\n" + baselines(results)
 
@@ -310,8 +310,9 @@ def why_block(results):
         row = [f"BatchNorm of the baseline: {batchnorm}"]
         for weights in ("stay zero", "grow back"):
             called = {"paper": " (the text)", "released": " (as released)"}.get(WHY[batchnorm, weights], "")
-            gains = [f"{one.order} {without_seeds(one.gains[batchnorm, weights])}" for one in shown]
-            row.append(", ".join(gains) + called)
+            gains = [(one.order, one.gains[batchnorm, weights]) for one in shown]
+            told = [f"{order} {estimate_in_words(gain, count_seeds=False)}" for order, gain in gains]
+            row.append(", ".join(told) + called)
         rows.append(row)
     corner = f"coreset less baseline (10 % of the data, 80 % pruned, {len(shown[0].seeds)} seeds)"
     table = markdown([corner, "pruned weights stay zero", "pruned weights grow back"], rows)
