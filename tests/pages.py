@@ -32,6 +32,7 @@ from claims import (
     NAMES,
     PROTOCOLS,
     PRUNED,
+    RESNET50,
     TABLE1,
     cells_of,
     estimate_in_words,
@@ -168,7 +169,7 @@ def compared_in_words(contrast):
     return contrast.words if contrast.network == CIFAR100 else f"{SHORT[contrast.network]}: {contrast.words}"
 
 
-SHORT = {network: name.split(",")[0] for network, name in NAMES.items()} | {CIFAR10: "ResNet18 on CIFAR-10"}
+SHORT = {network: name.split(",")[0] for network, name in NAMES.items()} | {CIFAR10: "ResNet18 on CIFAR-10", RESNET50: "ResNet50 on CIFAR-10"}
 FOLLOWING = {"holds": "holds", "no effect": "holds", "opposite": "fails"}
 
 

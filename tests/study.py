@@ -672,16 +672,19 @@ def controls(paths, out):
 def controls_title(table, orders):
     """The sentence that the controls say."""
     coresets = [order for order in orders if order not in ("untrained", "matched")]
-    over_untrained = [side_of(estimated(less(table.network, order, "untrained"), table)) for order in coresets]
-    matched = [side_of(estimated(less(table.network, "matched", order), table)) for order in coresets]
-    if "above" not in over_untrained and set(matched) == {"above"}:
-        return "No coreset is shown to end above weights that never trained; all data, as briefly, is"
-    if "above" not in over_untrained:
-        return "No coreset is shown to end above weights that never trained"
-    if set(over_untrained) == {"above"}:
-        return "Every coreset ends above weights that never trained"
-    better = [order for order, side in zip(coresets, over_untrained, strict=True) if side == "above"]
-    return f"Above weights that never trained end {', '.join(better)}"
+    better = [order for order in coresets if above_untrained(table, order)]
+    if not better and above_untrained(table, "matched"):
+        return "No coreset is shown to end above a network pruned untrained; all data, as briefly, is"
+    if not better:
+        return "No coreset is shown to end above a network pruned untrained"
+    if better == coresets:
+        return "Every coreset ends above a network pruned untrained"
+    return f"Above a network pruned untrained end {', '.join(better)}"
+
+
+def above_untrained(table, order):
+    """Whether an order is shown to end above networks that were not trained before pruning."""
+    return side_of(estimated(less(table.network, order, "untrained"), table)) == "above"
 
 
 SCORE_FILES = {  # of published_scores.csv: where the authors' repository has the scores

@@ -422,12 +422,12 @@ def test_why_shows_low_and_high_when_they_have_three_seeds(tmp_path):
 def test_controls_say_what_their_differences_say(tmp_path):
     pytest.importorskip("matplotlib")
     run("tests/study.py", "controls", TEXT, "--out", tmp_path / "controls.svg")
-    assert "No coreset is shown to end above weights that never trained; all data, as briefly, is" in words_of(
+    assert "No coreset is shown to end above a network pruned untrained; all data, as briefly, is" in words_of(
         tmp_path / "controls.svg"
     )
     other = with_ends(TEXT, tmp_path / "text.csv", lambda one: 3.0 if one.order == "low" else 0.0)
     run("tests/study.py", "controls", other, "--out", tmp_path / "other.svg")
-    assert "Above weights that never trained end low" in words_of(tmp_path / "other.svg")
+    assert "Above a network pruned untrained end low" in words_of(tmp_path / "other.svg")
 
 
 def test_pictures_refuse_what_they_cannot_show(tmp_path):
