@@ -150,7 +150,7 @@ help:  ## this list
 	@echo '    make $(RUNS)/paper/CIFAR100/resnet18/seed0/low-0.1/p0.4/finetuned.pt'
 	@echo 'Knobs, such as make table MODEL=lenet SEEDS="0 1 2":'
 	@awk -F ' *= *' '/^## / { text = substr($$0, 4) } text && /^[A-Z_]+ *=/ { print $$1 "=" $$2 "\t" text; text = "" }' \
-	    Makefile | sed 's/$$(.*\t/\t/' | expand -t 28
+	    Makefile | sed 's/=[^\t]*$$(.*\t/=\t/' | expand -t 28
 	@echo 'How to prune, see README: 0.8-live -global -random -channels -rewound'
 	@echo '                          -reinitialised -5x'
 
@@ -234,19 +234,20 @@ tables     = $(patsubst %.csv,%.md,$(wildcard $(RESULTS)/*.csv))
 PAGES      = README.md $(RESULTS)/README.md
 results: $(tables) $(pictures) | $$(venv)  ## tables, pictures and pages from the csv files
 	$(PYTHON) tests/pages.py $(PAGES) --results $(RESULTS)
-$(RESULTS)/%.md: $(RESULTS)/%.csv report.py tests/study.py | $$(venv)
+statistics = report.py tests/claims.py tests/study.py
+$(RESULTS)/%.md: $(RESULTS)/%.csv $(statistics) | $$(venv)
 	$(PYTHON) report.py table $< --format markdown > $@
 	@echo >> $@
 	$(PYTHON) tests/study.py effects $< --format markdown >> $@
 $(picture)-figure%.svg: $(table1_csv) report.py | $$(tools)
 	$(PYTHON) report.py figure$* $(table1_csv) --out $@
-$(picture)-forest.svg: $(table1_csv) tests/study.py | $$(tools)
+$(picture)-forest.svg: $(table1_csv) $(statistics) | $$(tools)
 	$(PYTHON) tests/study.py forest $(table1_csv) --out $@
-$(picture)-why.svg: $(ablation_csv) tests/study.py | $$(tools)
+$(picture)-why.svg: $(ablation_csv) $(statistics) | $$(tools)
 	$(PYTHON) tests/study.py why $(ablation_csv) --out $@
-$(picture)-controls.svg: $(firstword $(table1_csv)) tests/study.py | $$(tools)
+$(picture)-controls.svg: $(firstword $(table1_csv)) $(statistics) | $$(tools)
 	$(PYTHON) tests/study.py controls $(firstword $(table1_csv)) --out $@
-$(RESULTS)/published-scores.svg: tests/data/published_scores.csv tests/study.py | $$(tools)
+$(RESULTS)/published-scores.svg: tests/data/published_scores.csv $(statistics) | $$(tools)
 	$(PYTHON) tests/study.py scores tests/data/published_scores.csv --out $@
 
 test: $$(tools)  ## the test suite (your own PYTHON needs pytest, scipy, ...)
@@ -362,9 +363,10 @@ $(RUNS)/%-5x/pruned.pt $(RUNS)/%-5x/finetuned.pt: | $$(call needs,$(RUNS)/$$(*D)
 
 # ----------------------------------------------------------------------------------------------- environment
 
+# -I keeps this folder off Python's path, where its own `import select` would find select.py.
 $(VENV)/ready: requirements.txt
 	@echo 'Fetching torch, torchvision and numpy into $(VENV): about 5 GB, a few minutes'
-	python3 -m venv --clear $(VENV)
+	python3 -I -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet $(PACKAGES)
 	touch $@
 

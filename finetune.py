@@ -16,7 +16,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent))  # python -P leaves it out
 
 from prune import sparsity
-from train import FINE_TUNING, Parser, fail, fit, flags, prunable, restore, save, say
+from train import FINE_TUNING, Parser, check_seed, fail, fit, flags, prunable, restore, save, say
 
 
 def main():
@@ -33,7 +33,9 @@ def main():
     parser.add_argument("--out", required=True, metavar="OUT.pt", help="the checkpoint to write")
     args = parser.start("out")
 
-    checkpoint, net, data = restore(vars(args)["in"], args)
+    source = vars(args)["in"]
+    checkpoint, net, data = restore(source, args)
+    check_seed(source, checkpoint["args"], args)
     zeros = {name: layer.weight == 0 for name, layer in prunable(net).items()}
     history = fit(net, data, args, FINE_TUNING, hold=args.mask == "hold")
     total = sum(int(pruned.sum()) for pruned in zeros.values())

@@ -156,9 +156,10 @@ def main():
     write_array(args.scores, scores, labels, steps)
     save(args.out, net, steps, history)
     counts = "  ".join(f"{score}: {count}" for score, count in enumerate(np.bincount(scores)) if count)
-    never = int((~correct.any(0)).sum())
     say(f"forget   samples by score  {counts}")
-    say(f"forget   never learned: {never} (score: {NEVER_LEARNED[args.events]})")
+    if args.positions == "fixed":  # else a place of `correct` is another sample in every epoch
+        never = int((~correct.any(0)).sum())
+        say(f"forget   never learned: {never} (score: {NEVER_LEARNED[args.events]})")
 
 
 if __name__ == "__main__":

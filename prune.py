@@ -153,7 +153,8 @@ def restart(net, checkpoint, args):
         net.load_state_dict(other.state_dict())
     except RuntimeError:
         fail(f"--start {args.start} is another network than that of --in: {theirs['model']} on {theirs['dataset']}")
-    words = training_of(start) if theirs["epochs"] else "initial"
+    was_trained = any(flags.get("epochs") for flags in start["args"].values())
+    words = training_of(start) if was_trained else "initial"
     if theirs["seed"] != ours["seed"]:
         words += " of another seed"
     weights = digest([tensor.cpu() for tensor in other.state_dict().values()])
@@ -236,7 +237,7 @@ def parse_flags():
         "--ratio",
         required=True,
         type=ratio,
-        help="share of all weights, those that are zero already among them, 0 <= R < 1",
+        help="share of all weights, zeros among them, or of what --scope or --structure names; 0 <= R < 1",
     )
     parser.add_argument(
         "--scope",

@@ -324,6 +324,8 @@ def main():
     write(args.out, [args.scores, beside], subset, steps | {"select": choice | facts})
     if correct is not None and not agrees(correct, scores, labels, steps["forget"].get("events")):
         correct = None
+    if steps.get("forget", {}).get("positions") == "shuffled":  # a place is another sample in every epoch
+        correct = None
     if by_errors:
         scores = norms(scores)
     with contextlib.suppress(OSError):  # a reader that has gone: the coreset is written

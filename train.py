@@ -503,7 +503,7 @@ def check_epoch(net, samples, share, batch_size, batchnorm):
     size = round(share * samples)
     if size == 0:
         fail(f"--share {share} of {samples} samples is none")
-    if size % batch_size == 1 and batchnorm == "train" and "BatchNorm" in str(net):
+    if (size - 1) % batch_size == 0 and batchnorm == "train" and "BatchNorm" in str(net):
         fail(f"the last of {size} samples would be a batch alone, too little for BatchNorm; change --batch-size")
 
 
@@ -1070,11 +1070,19 @@ def flags(args, data):
     return told | data.facts
 
 
+def check_seed(path, steps, args):
+    """Exit with one line if --seed is not that of the steps {step: its flags} which made the input `path`."""
+    for step, flags in steps.items():
+        if flags.get("seed", args.seed) != args.seed:
+            fail(f"--seed {args.seed}: {path} is of seed {flags['seed']} ({step}), and the steps of a run share theirs")
+
+
 def check_subset(subset, steps, data, args):
     """Exit with one line if `subset`, and the flags of the steps that chose it, do not belong to the data set.
 
     A line says which classes the subset lacks.
     """
+    check_seed(args.subset, steps, args)
     size = len(data.train_labels)
     scored = steps.get("select", {}).get("train_size", size)  # older subsets do not tell it
     if scored != size:
@@ -1114,6 +1122,7 @@ def main():
         check_subset(subset, steps, data, args)
         size = len(subset)
         told["subset"] = hashlib.sha256(subset).hexdigest()[:16]
+        told["subset_size"] = size
         if "select" not in steps:
             told["name"] = printable(Path(args.subset).stem)
     told["samples"] = round(args.share * size)

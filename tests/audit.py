@@ -57,8 +57,10 @@ class Scores(NamedTuple):
 
     @property
     def never(self):
-        """The samples that were never learned, bool [N]; None if it is not known."""
-        return None if self.correct is None else ~self.correct.any(0)
+        """The samples that were never learned, bool [N]; None if it is not known, as of places that change samples."""
+        if self.correct is None or self.flags["positions"] == "shuffled":
+            return None
+        return ~self.correct.any(0)
 
     @property
     def histogram(self):
@@ -177,7 +179,7 @@ def verify_scores(path, data, known):
     right = one.correct.astype(np.int8)
     counts = (np.diff(right, axis=0) == -1).sum(0)
     if one.flags["events"] == "toneva":
-        counts[one.never] = len(one.correct)
+        counts[~one.correct.any(0)] = len(one.correct)
     different = int((counts != one.scores).sum())
     if different:
         return "WRONG", f"{different} scores differ from the count"

@@ -164,6 +164,8 @@ CASES = {  # name: command, words that the one line has
     "subset missing": (subset_of("nowhere"), "nowhere.npy"),
     "subset that is a pipe": (subset_of("pipe"), "pipe.npy no such file"),
     "subset with a flag that is null": (subset_of("null"), "null.npy flags"),
+    "subset of another seed": (subset_of("low") + " --seed 1", "--seed 1: low.npy seed 0"),
+    "pruned network of another seed": (TUNE + " --seed 1", "--seed 1: pruned.pt seed 0"),
     "subset that is a checkpoint": (TRAIN + " --subset dense.pt", "dense.pt"),
     # scores
     "scores with NaN": (scores_of("nan"), "nan.npy finite"),
@@ -220,8 +222,9 @@ def test_one_line_says_what_is_wrong(case, folder):
     assert folder.joinpath("pipe.pt").is_fifo() and folder.joinpath("link.pt").is_symlink()
 
 
-def test_a_batch_of_one_is_too_little_for_batchnorm(cifar, folder):
-    command = f"train.py --dataset CIFAR100 --model resnet18 --data {cifar} --batch-size 199 --out out.pt"
+@pytest.mark.parametrize("size", [199, 1])  # of a batch, of 200 samples
+def test_a_batch_of_one_is_too_little_for_batchnorm(cifar, folder, size):
+    command = f"train.py --dataset CIFAR100 --model resnet18 --data {cifar} --batch-size {size} --out out.pt"
     check_refusal(command, "--batch-size BatchNorm", folder)
 
 

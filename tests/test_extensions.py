@@ -145,6 +145,15 @@ def test_start_of_another_seed_and_of_a_trained_network(nets, tmp_path):
         assert torch.equal(checkpoint["model"]["0.bias"], tensors(source)["0.bias"])
 
 
+def test_start_at_a_network_that_only_fine_tuning_trained_is_not_initial(nets, tmp_path):
+    prune(nets / "lenet-initial.pt", tmp_path / "untrained.pt", "--ratio", 0)
+    tune = ("--in", tmp_path / "untrained.pt", "--epochs", 1, "--data", DIGITS, *USUAL)
+    run("finetune.py", *tune, "--out", tmp_path / "tuned.pt")
+    prune(nets / "lenet.pt", tmp_path / "out.pt", "--ratio", 0.5, "--start", tmp_path / "tuned.pt")
+    start = torch.load(tmp_path / "out.pt", weights_only=True)["args"]["prune"]["start"]
+    assert start.startswith("trained (train prune finetune: ")
+
+
 def test_start_leaves_at_zero_what_was_pruned_before(nets, tmp_path):
     prune(nets / "lenet.pt", tmp_path / "pruned.pt", "--ratio", 0.8)
     prune(tmp_path / "pruned.pt", tmp_path / "out.pt", "--ratio", 0.5, "--start", nets / "lenet-initial.pt")
@@ -419,7 +428,8 @@ def test_share_above_one_is_several_passes(monkeypatch):
 
 def test_long_training_has_the_steps_of_the_baseline(scored, tmp_path):
     network = ("--dataset", "MNIST", "--model", "fcnet", "--epochs", 1, "--data", DIGITS, *USUAL)
-    run("train.py", *network, "--subset", scored / "el2n.npy", "--share", 10, "--out", tmp_path / "long.pt")
+    np.save(tmp_path / "own.npy", np.load(scored / "el2n.npy"))
+    run("train.py", *network, "--subset", tmp_path / "own.npy", "--share", 10, "--out", tmp_path / "long.pt")
     long = torch.load(tmp_path / "long.pt", weights_only=True)
     assert long["args"]["train"]["samples"] == 4000 and long["args"]["train"]["share"] == 10
     assert len(long["loss"]) == 1

@@ -72,10 +72,12 @@ def test_scores_of_the_authors_program_are_binomial_noise(tmp_path):
     """Flips at shuffled positions count agreements of strangers: Binomial(T - 1, 1 - sum p_c^2), here p_c = 0.1."""
     settings = ("--events", "flipped", "--positions", "shuffled", "--epochs", 4, "--data", DIGITS, "--threads", 1)
     outputs = ("--scores", "forget.npy", "--correct", "correct.npy", "--out", "full.pt")
-    run("forget.py", "--dataset", "MNIST", "--model", "fcnet", *settings, *outputs, cwd=tmp_path)
+    told = run("forget.py", "--dataset", "MNIST", "--model", "fcnet", *settings, *outputs, cwd=tmp_path)
     scores = np.load(tmp_path / "forget.npy")
     share = np.bincount(scores, minlength=4) / len(scores)
     assert share == pytest.approx([0.1**3, 3 * 0.9 * 0.1**2, 3 * 0.9**2 * 0.1, 0.9**3], abs=0.025)
+    told += run("select.py", "--scores", "forget.npy", "--order", "low", "--ratio", 0.1, "--out", "l.npy", cwd=tmp_path)
+    assert "never learned" not in told  # a place is another sample in every epoch
 
 
 # --------------------------------------------------------------------------------------------------- coresets
@@ -198,7 +200,8 @@ def test_checkpoint_tells_all_steps_before_it(chain):
 def test_same_initial_weights_within_a_seed(chain, tmp_path):
     """--epochs 0 leaves the initial weights; they are those that plain torch draws from the seed."""
     network = ("--dataset", "MNIST", "--model", "fcnet", "--seed", 5, "--epochs", 0, "--data", DIGITS)
-    run("train.py", *network, "--subset", chain / "low.npy", "--out", tmp_path / "low.pt")
+    np.save(tmp_path / "low.npy", np.load(chain / "low.npy"))  # the chain's own is of seed 0
+    run("train.py", *network, "--subset", tmp_path / "low.npy", "--out", tmp_path / "low.pt")
     torch.manual_seed(5)
     first, second = torch.nn.Linear(784, 256), torch.nn.Linear(256, 10)
     left = tensors(tmp_path / "low.pt")

@@ -69,6 +69,7 @@ PLACE_OF_FLAG = {
     "renewals": "counted by the step",
     "dropped": "counted by the step",
     "samples": "follows from subset and share",
+    "subset_size": "follows from subset",
     "parameters": "counted by the step",
     "weights": "counted by the step",
     "zeros": "counted by the step",
