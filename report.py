@@ -6,9 +6,10 @@ statistics that the paper asks for.
 
 A run is one fine-tuned network. A cell is what the runs of several seeds share:
 the order and the share of their data, the prune ratio, the protocol and the
-pruning method. Every number is the test accuracy after the last epoch of
-fine-tuning, in %. Differences are paired: within a seed, all networks start
-from the same initial weights and are fine-tuned on the same order of samples.
+pruning method. Every number of a table is the test accuracy after the last
+epoch of fine-tuning, in %. Differences are paired: within a seed, all networks
+start from the same initial weights and are fine-tuned on the same order of
+samples.
 What `report.py runs` writes, a csv line a run, stands for the checkpoints it
 was made from. Figures need matplotlib.
 """
@@ -47,6 +48,7 @@ COLOURS = {  # of the orders, as tables and figures arrange them; others come af
 SPARE_COLOURS = ("#56B4E9", "#E69F00", "#F0E442", "#8B4513", "#332288")
 CONTROLS = ("matched", "crest", "crestfresh", "untrained")
 DATA_RATIO_OF = {"base": 1.0, "untrained": 0.0}  # orders that have no data ratio, and what stands in its place
+BY_ERRORS = ("el2n", "ccs")  # first words of orders that know the baseline's errors in place of scores
 # First words of orders that know no scores.
 UNSCORED = ("base", "random", "long", "matched", "crest", "crestfresh", "untrained", "own")
 OLD_WORDS = {"lot": "random", "none": "untrained"}  # in checkpoints and csv files of earlier versions
@@ -257,7 +259,7 @@ def order_of(args, training):
         return "untrained", DATA_RATIO_OF["untrained"]
     if subset or (share >= 1 and samples < size):  # files of earlier versions do not tell a subset's digest
         name = f"own {training.get('name', subset[:8])}".rstrip()
-        return with_share(name, share), samples / share / size
+        return with_share(name, share), training.get("subset_size", samples / share) / size
     if "renew" in training:
         return crest_order(training), share
     if share < 1:
@@ -550,7 +552,7 @@ def require_one_scoring(run, scores, path, scorings):
 
     scores: a digest; scorings: {what it is of: (digest, path)}, to which this adds.
     """
-    by_errors = run.order.split()[0] in ("el2n", "ccs")
+    by_errors = run.order.split()[0] in BY_ERRORS
     other, where = scorings.setdefault((run.protocol, scores_of(run.order), by_errors, run.seed), (scores, path))
     if scores != other:
         fail(f"{path} and {where} are of one seed, but other scores chose their coresets: make one of them again")
@@ -640,7 +642,6 @@ def protocol_of(args, tuning):
     for name, departure in DEPARTURES.items():
         flags = tuning if departure.step == "finetune" else args.get(departure.step, {})
         value = flags.get(departure.flag, departure.text)
-        value = OLD_WORDS.get(value, value)
         if value == departure.program:
             names.append(name)
         elif value != departure.text:
@@ -668,6 +669,8 @@ def relevant_protocol(protocol, order):
         relevant = ("regrown",)  # forget.py has no part in it
     elif " of own" in order:
         relevant = ("indexed", "regrown")  # the scores are not forget.py's
+    elif order.split()[0] in BY_ERRORS:
+        relevant = ("frozen", "indexed", "regrown")  # errors are of the baseline, and count no events
     names = [name for name in names if name in relevant]
     if names == list(DEPARTURES):
         return "released"
@@ -795,10 +798,25 @@ class Noise(NamedTuple):
 
 
 class PooledNoise(NamedTuple):
-    """Of one pruning method: that of a run, and that of a network's mean over prune ratios."""
+    """The Noise of a run in the cells of one pruning method, and what that of a network's mean is worked out from."""
 
     run: Noise
-    network: Noise
+    runs: tuple
+    last_epochs: int
+
+    def of_mean(self, prune_ratios):
+        """The Noise of a network's mean over these prune ratios, from the networks that have them all.
+
+        Where those are too few it is that of a run, which is larger.
+        """
+        at_ratio = defaultdict(dict)  # {(network, seed): {prune ratio: Run}}
+        for run in self.runs:
+            at_ratio[run.network, run.seed][run.prune_ratio] = run
+        of_networks = [[found[p] for p in prune_ratios] for found in at_ratio.values() if found.keys() >= prune_ratios]
+        means = [statistics.fmean(run.end(self.last_epochs) for run in runs) for runs in of_networks]
+        one_each = [runs[0] for runs in of_networks]
+        noise = noise_of(means, one_each, [run.network for run in one_each])
+        return noise if noise.df >= FEWEST_DF else self.run
 
 
 class Estimate(NamedTuple):
@@ -858,35 +876,35 @@ def cell_and_seed_residuals(cells, seeds, values):
 def pooled_noise(runs, last_epochs=1):
     """The PooledNoise of Run.end(last_epochs) over the cells of one pruning method.
 
-    Runs of several prune ratios, and of protocols that differ in the mask alone, share the luck of their network, so
-    degrees of freedom count networks. Not every cell needs every seed. A run that two protocols share counts once.
+    Not every cell needs every seed; those of one seed have no residual. A run that two protocols share counts once.
     """
-    unknown = PooledNoise(Noise(math.nan, 0), Noise(math.nan, 0))
     runs = without_copies(runs)
     seeds_of_cell = Counter(run.cell for run in runs)
-    runs = [run for run in runs if seeds_of_cell[run.cell] > 1]  # the others have no residual
+    runs = [run for run in runs if seeds_of_cell[run.cell] > 1]
+    of_run = noise_of([run.end(last_epochs) for run in runs], runs, [run.cell for run in runs])
+    return PooledNoise(of_run, tuple(runs), last_epochs)
+
+
+def noise_of(values, runs, cells):
+    """The Noise of values about value = cell + seed; runs: of each value one, or one of those that it is the mean of.
+
+    Runs of several prune ratios, and of protocols that differ in the mask alone, share the luck of their network. So t
+    has the degrees of freedom of first trainings, the least that is independent.
+    """
     if not runs:
-        return unknown
-
-    ends = [run.end(last_epochs) for run in runs]
-    residuals, df = cell_and_seed_residuals([run.cell for run in runs], [run.seed for run in runs], ends)
-    of_network = defaultdict(list)
-    for run, residual in zip(runs, residuals, strict=True):
-        of_network[run.network, run.seed].append(residual)
-    means = [statistics.fmean(group) for group in of_network.values()]
-    mean_residuals, mean_df = cell_and_seed_residuals(*zip(*of_network, strict=True), means)
-    mean_df = min(mean_df, df)  # means of residuals know no more than the residuals
-
-    # Each sigma has its own divisor; t has the degrees of freedom of first trainings, the least that is independent.
-    first_trainings = dict.fromkeys((trained_as(run), run.seed) for run in runs)
-    no_values = [0.0] * len(first_trainings)
-    _, trained_df = cell_and_seed_residuals(*zip(*first_trainings, strict=True), no_values)
-    t_df = min(mean_df, trained_df)
+        return Noise(math.nan, 0)
+    residuals, df = cell_and_seed_residuals(cells, [run.seed for run in runs], values)
+    t_df = min(df, degrees_of_freedom(runs, lambda run: run.network), degrees_of_freedom(runs, trained_as))
     if t_df == 0:
-        return unknown
-    of_run = Noise(math.sqrt(residuals @ residuals / df), t_df)
-    of_mean = Noise(math.sqrt(mean_residuals @ mean_residuals / mean_df), t_df)
-    return PooledNoise(of_run, of_mean)
+        return Noise(math.nan, 0)
+    return Noise(math.sqrt(residuals @ residuals / df), t_df)
+
+
+def degrees_of_freedom(runs, group_of):
+    """What a fit value = group + seed leaves, with one value for each group and seed; group_of: of a Run."""
+    groups, seeds = zip(*dict.fromkeys((group_of(run), run.seed) for run in runs), strict=True)
+    _, df = cell_and_seed_residuals(groups, seeds, [0.0] * len(groups))
+    return df
 
 
 def without_copies(runs):
@@ -932,7 +950,7 @@ def difference(experiment, order, reference, rows, noise=None, measure=Run.end):
         half_width = paired_half_width(values)
     else:
         variance = sum(share**2 for share in shares.values()) / len(values) ** 2
-        of_estimate = noise.network if len(prune_ratios) > 1 else noise.run
+        of_estimate = noise.of_mean(prune_ratios) if len(prune_ratios) > 1 else noise.run
         half_width = of_estimate.half_width(variance)
     return Estimate(tuple(values), networks=len(shares), half_width=half_width)
 
@@ -1310,11 +1328,13 @@ def statistics_notes(estimates, noises, has_mean):
         "in, out: of the 95 % prediction interval of a new run is the published one.",
     ]
     if has_mean:
-        lines.append("mean: over the rows above, averaged within a seed first; its unit is the network.")
+        lines.append(
+            "mean: over the rows above, averaged within a seed first; its unit is the network, "
+            "its noise that of networks with all its prune ratios."
+        )
     for method, noise in known.items():
         name = f"sigma of {method}" if len(noises) > 1 else "sigma"
-        of_mean = f"of a network's mean {noise.network.sigma:.2f}"
-        lines.append(f"{name}: {noise.run.sigma:.2f}, {of_mean}; degrees of freedom, in networks: {noise.run.df}.")
+        lines.append(f"{name}: {noise.run.sigma:.2f}; degrees of freedom, in networks: {noise.run.df}.")
     return lines
 
 
@@ -1333,6 +1353,7 @@ def made_from(runs, experiments):
     if list(methods) != ["magnitude"] and len(methods) == 1:
         lines.append(f"Pruning: {', '.join(methods)}.")
     lines += machines_of(runs)
+    lines += trained_twice(runs)
     lines.append(f"Their steps took {duration(seconds_of(runs))}, one after the other.")
     missing = set().union(*(experiment.missing() for experiment in experiments))
     if missing:
@@ -1344,6 +1365,19 @@ def machines_of(runs):
     """How many runs were made on which machine, a line each."""
     counts = Counter(run.machine for run in runs)
     return [f"{count} run{'s' * (count > 1)} made on {machine}." for machine, count in counts.items()]
+
+
+def trained_twice(runs):
+    """A line for each network whose runs are of several first trainings, as of two machines."""
+    trainings = defaultdict(set)
+    for run in runs:
+        trainings[run.protocol, run.order, run.data_ratio, run.seed].add(run.dense)
+    lines = []
+    for (protocol, order, data_ratio, seed), found in trainings.items():
+        if len(found) > 1:
+            name = f"{protocol}, {order}, {100 * data_ratio:g} % of the data, seed {seed}"
+            lines.append(f"Trained {len(found)} times, so that its runs are of {len(found)} networks: {name}.")
+    return lines
 
 
 def seconds_of(runs):
@@ -1490,27 +1524,27 @@ def protocol_in_words(protocol):
 
 
 def standing(experiment, measure, noise=None):
-    """Where low and high networks stand to the baseline in all cells: below, above or level with; None without them.
+    """Where low and high networks stand to the baseline in all cells: below, above or on no sure side of it.
 
-    Level is what an interval that holds 0 cannot tell. measure: of a Run, in %; noise: as in `difference`.
+    None without them. measure: of a Run, in %; noise: as in `difference`.
     """
     estimates = [difference(experiment, order, "base", experiment.rows, noise, measure) for order in ("low", "high")]
     if any(estimate is None or estimate.half_width is None for estimate in estimates):
         return None
-    return side_of_all(estimates).replace("level", "level with")
+    return side_of_all(estimates).replace("neither", "on no sure side of")
 
 
 def side_of(estimate):
-    """Where an Estimate lies: below or above 0, or level with it where its interval holds 0 or is not known."""
+    """Where an Estimate lies: below or above 0, or neither where its interval holds 0 or is not known."""
     if estimate is None or estimate.half_width is None or abs(estimate.mean) <= estimate.half_width:
-        return "level"
+        return "neither"
     return "above" if estimate.mean > 0 else "below"
 
 
 def side_of_all(estimates):
-    """The side that all Estimates share, else level."""
+    """The side that all Estimates share, else neither."""
     sides = {side_of(estimate) for estimate in estimates}
-    return sides.pop() if len(sides) == 1 else "level"
+    return sides.pop() if len(sides) == 1 else "neither"
 
 
 def figure1(runs, out):
@@ -1559,11 +1593,12 @@ def panel_title(experiments, experiment, data_ratio, prune_ratio=None):
 
 def draw_curve(axis, experiment, order, ratios, colour):
     """The mean of the seeds as a line, their range as a band; dashed where seeds are missing."""
-    curves = np.array([run.accuracies[1:] for run in experiment.at(order, *ratios).values()])  # [seeds, epochs]
+    runs = experiment.at(order, *ratios)
+    curves = np.array([run.accuracies[1:] for run in runs.values()])  # [seeds, epochs]
     if not curves.size:
         return
     epochs = range(1, curves.shape[1] + 1)
-    look = {"color": colour, "lw": 1.2, "ls": "-" if len(curves) == len(experiment.seeds) else "--"}
+    look = {"color": colour, "lw": 1.2, "ls": "-" if runs.keys() >= set(experiment.seeds) else "--"}
     if len(epochs) == 1:
         look |= {"marker": "o", "ms": 4}
         axis.set_xlim(0, 2)

@@ -36,6 +36,7 @@ from report import (
     as_text,
     experiments_of,
     holm,
+    is_their_experiment,
     load_runs,
     notes_as_text,
     numbers,
@@ -64,6 +65,13 @@ NAMES = {
     LENET: "LeNet, MNIST",
     FCNET: "FCNet, MNIST",
 }
+
+
+def name_of(network):
+    """A network and its data set in words."""
+    return NAMES.get(network, ", ".join(network))
+
+
 PROTOCOLS = ("paper", "released")
 FEWEST_SEEDS = 3  # with fewer, a claim is open
 
@@ -485,6 +493,11 @@ def table_of(runs, protocol, source=""):
     return None
 
 
+def runs_of(table):
+    """[Run] of a Table."""
+    return list(itertools.chain(*(of_seeds.values() for of_seeds in table.experiment.runs.values())))
+
+
 class Published:
     """The authors' runs of a network, one of each cell, as an Experiment has them; their seed is 0."""
 
@@ -585,7 +598,7 @@ def noise_and_half_width(contrast, table, values, of_seeds):
             weights_of_runs[seed, run.network, run.prune_ratio] += weight
     prune_ratios = {run.prune_ratio for weighted in of_seeds for _, run in weighted}
     if len(prune_ratios) > 1 and not within_networks(of_seeds[0]):
-        noise, weights = pooled.network, weights_of_networks
+        noise, weights = pooled.of_mean(prune_ratios), weights_of_networks
     else:  # at one prune ratio a network is one run; within a network its own luck cancels
         noise, weights = pooled.run, weights_of_runs
     return noise, noise.half_width(sum(weight**2 for weight in weights.values()) / len(values) ** 2)
@@ -741,8 +754,8 @@ CLAIM_NOTES = (
 )
 
 
-def claim_rows(judgements):
-    """[{title: text}] of every judgement."""
+def claim_rows(judgements, theirs):
+    """[{title: text}] of every judgement; theirs: the networks whose runs are of the authors' experiment."""
     rows = []
     for judgement in judgements:
         rows.append(
@@ -751,7 +764,7 @@ def claim_rows(judgements):
                 "Network": NAMES[judgement.contrast.network],
                 "Compared": judgement.contrast.words,
                 "Claimed": judgement.contrast.direction,
-                "Published": published_in_words(judgement.contrast),
+                "Published": published_beside(judgement.contrast, theirs),
                 "As": judgement.protocol,
                 "Measured": judgement.text,
                 "p": corrected_p_in_words(judgement),
@@ -761,13 +774,13 @@ def claim_rows(judgements):
     return rows
 
 
-def claim_as_text(claim, judgements):
+def claim_as_text(claim, judgements, theirs):
     """What is judged of a claim, as a paragraph: of each contrast what is published, and a line for each protocol."""
     text = wrapped(f"{claim.number}: {claim.words} ({claim.section})", hang=2)
     of_claim = [judgement for judgement in judgements if judgement.claim == claim]
     for contrast, both in itertools.groupby(of_claim, key=lambda judgement: judgement.contrast):
         text += wrapped(f"{NAMES[contrast.network]}: {contrast.words}", indent=2, hang=2)
-        lines = [("published", f"claimed {contrast.direction}", "-", published_in_words(contrast))]
+        lines = [("published", f"claimed {contrast.direction}", "-", published_beside(contrast, theirs))]
         for one in both:
             lines.append((one.protocol, one.verdict, corrected_p_in_words(one), one.text))
         for protocol, verdict, p, measured in lines:
@@ -779,6 +792,11 @@ def corrected_p_in_words(judgement):
     if judgement.estimate is None or judgement.estimate.p is None:
         return "-"
     return p_in_words(judgement.estimate.p)
+
+
+def published_beside(contrast, theirs):
+    """What is published of a contrast, and - beside runs of other data or another training."""
+    return published_in_words(contrast) if contrast.network in theirs else "-"
 
 
 def published_in_words(contrast):
@@ -794,6 +812,8 @@ def published_in_words(contrast):
 def claims(paths, style):
     """The claims of the paper judged on any runs, those of which they have network and protocol, as text in a style."""
     tables = tables_of(paths)
+    experiments = experiments_in_words(tables)
+    theirs = {table.network for table in tables if is_their_experiment(runs_of(table))}
     known = {(table.network, table.protocol) for table in tables}
     every = judged(tables)
     judgements = [one for one in every if (one.contrast.network, one.protocol) in known]
@@ -801,12 +821,31 @@ def claims(paths, style):
         fail("no claim of the paper is about these networks, by the text or as released")
     judged_claims = dict.fromkeys(judgement.claim for judgement in judgements)
     tests = f"p is Holm-corrected over the {len(every)} contrasts of the list; one without runs counts as a test, too."
+    notes = [*CLAIM_NOTES, tests, *experiments]
     if style == "text":
-        paragraphs = [claim_as_text(claim, judgements) for claim in judged_claims]
-        return "\n".join([*paragraphs, notes_as_text([*CLAIM_NOTES, tests], style)])
-    rows = claim_rows(judgements)
+        paragraphs = [claim_as_text(claim, judgements, theirs) for claim in judged_claims]
+        return "\n".join([*paragraphs, notes_as_text(notes, style)])
+    names = [f"{claim.number}: {claim.words} ({claim.section})." for claim in judged_claims]
+    return claims_as_table(claim_rows(judgements, theirs), [*names, *notes], style)
+
+
+def claims_as_table(rows, notes, style):
+    """The rows of `claim_rows` in markdown, with notes, or in latex."""
     columns = [(name, *(row[name] for row in rows)) for name in rows[0]]
     if style == "latex":
         return as_latex(columns)
-    notes = [f"{claim.number}: {claim.words} ({claim.section})." for claim in judged_claims]
-    return "\n".join([as_text(columns, style), notes_as_text([*notes, *CLAIM_NOTES, tests], style)])
+    return "\n".join([as_text(columns, style), notes_as_text(notes, style)])
+
+
+def experiments_in_words(tables):
+    """A line for each network: data and training, which all of its files must share, else exits with one line."""
+    known = {}
+    for table in tables:
+        runs = runs_of(table)
+        first_training = next((run.first_training for run in runs if run.first_training), "none")
+        words = f"{runs[0].data}. First training: {first_training}. Fine-tuning: {runs[0].fine_tuning}"
+        other, source = known.setdefault(table.network, (words, table.source))
+        if words != other:
+            ours, theirs = table.source or "the checkpoints", source or "the checkpoints"
+            fail(f"{ours} and {theirs} are of other data or another training; judge them apart: {words}; {other}")
+    return [f"{name_of(network)}: {words}." for network, (words, _) in known.items()]

@@ -169,7 +169,8 @@ def compared_in_words(contrast):
     return contrast.words if contrast.network == CIFAR100 else f"{SHORT[contrast.network]}: {contrast.words}"
 
 
-SHORT = {network: name.split(",")[0] for network, name in NAMES.items()} | {CIFAR10: "ResNet18 on CIFAR-10", RESNET50: "ResNet50 on CIFAR-10"}
+SHORT = {network: name.split(",")[0] for network, name in NAMES.items()}
+SHORT |= {CIFAR10: "ResNet18 on CIFAR-10", RESNET50: "ResNet50 on CIFAR-10"}
 FOLLOWING = {"holds": "holds", "no effect": "holds", "opposite": "fails"}
 
 
@@ -191,7 +192,10 @@ def headlines(results):
     rows = []
     for number in MOST_IMPORTANT:
         claim = by_number[number]
-        row = [f"[{claim.words[0].upper()}{claim.words[1:]}](tests/results/README.md#claim-{number})"]
+        words = claim.words[0].upper() + claim.words[1:]
+        if len({contrast.measure for contrast in claim.contrasts}) > 1:
+            words += f", {AT_THE_END.words}"
+        row = [f"[{words}](tests/results/README.md#claim-{number})"]
         row += [headline(results, claim, protocol) for protocol in PROTOCOLS]
         rows.append(row)
     return markdown(["the paper says", "by the text", "as released"], rows, left=3)
@@ -612,9 +616,8 @@ def knob(name, value, default):
 
 def versions(results):
     """The packages that the results were made with, and the command that installs most of them's."""
-    counts = Counter()
-    for runs in results.files.values():
-        counts.update(run.machine.split("; ")[1] for run in runs)
+    different = set(itertools.chain(*results.files.values()))  # a run may stand in several files
+    counts = Counter(run.machine.split("; ")[1] for run in different)
     rows = [[packages, str(count)] for packages, count in counts.most_common()]
     most = counts.most_common(1)[0][0]
     pinned = [f"{name}=={number}" for name, number in (part.split() for part in most.split(", ")) if name != "python"]
@@ -688,12 +691,13 @@ def others_run(results):
     for network in NAMES:
         orders = {"departures": {}, "methods": {}}
         for runs in results.files.values():
+            if (runs[0].model, runs[0].dataset) != network:
+                continue
+            protocols = {experiment.protocol for experiment in experiments_of(runs)}
             for run in runs:
-                if (run.model, run.dataset) != network:
-                    continue
                 if run.method != "magnitude":
                     note_run(orders["methods"], run.method, run)
-                elif run.protocol in DEPARTURES:
+                elif run.protocol in DEPARTURES and run.protocol in protocols:
                     note_run(orders["departures"], run.protocol, run)
         rows.append([NAMES[network], *map(notes_in_words, orders.values())])
     return markdown(["orders, and the seeds of each", "single departures", "pruning methods"], rows, left=3)

@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from claims import (
     CELL,
-    CIFAR100,
     FEWEST_SEEDS,
     MARGIN,
     NAMES,
@@ -37,8 +36,10 @@ from claims import (
     estimated,
     hard_classes,
     less,
+    name_of,
     of_its_sign,
     published_estimate,
+    runs_of,
     table_of,
     tables_of,
 )
@@ -52,6 +53,7 @@ from report import (
     experiments_to_draw,
     finish,
     in_order,
+    is_their_experiment,
     legend_of,
     load_runs,
     made_from,
@@ -376,11 +378,15 @@ ORDER_NAMES = {
 
 def first_tables(paths):
     """{protocol: the first Table of it}; exits with one line if the files are of several networks, or of none."""
+    known = tables_of(paths)
     tables = {}
-    for table in tables_of(paths):
+    for table in known:
         tables.setdefault(table.protocol, table)
     if not tables:
         fail("a picture takes runs by the text or as released")
+    names = sorted({name_of(table.network) for table in known})
+    if len(names) > 1:
+        fail(f"a picture is of one network, and these files are of {' and of '.join(names)}")
     return tables
 
 
@@ -388,27 +394,35 @@ def forest(paths, out):
     """Write the picture of Table 1: order less base in every cell and in the mean, published and by both protocols."""
     tables = first_tables(paths)
     network = next(iter(tables.values())).network
+    is_theirs = all(is_their_experiment(runs_of(table)) for table in tables.values())
     cells = tuple(sorted(set().union(*(table.experiment.rows for table in tables.values()))))
-    orders = ("low", "high")
+    gains = gains_by_cell(tables, cells)
+    if not any(gains.values()):
+        fail("this picture takes runs of the baseline and of low or high coresets, with a seed in common")
     figure, axes = pyplot().subplots(1, 2, sharex=True, sharey=True, figsize=(8, 1.6 + 0.33 * len(cells)))
     heights = heights_of(cells)
-    gains = {}
-    means = {}
-    for axis, order in zip(axes, orders, strict=True):
+    for axis, order in zip(axes, ("low", "high"), strict=True):
         axis.set_title(ORDER_NAMES[order], fontsize=10)
-        for protocol, table in tables.items():
-            for cell in cells:
-                gains[order, protocol, cell] = estimated(less(network, order, "base", (cell,)), table)
-                draw_gain(axis, gains[order, protocol, cell], heights[cell], protocol)
-            means[order, protocol] = estimated(less(network, order, "base", cells), table)
-            if len(cells) > 1:
-                draw_gain(axis, means[order, protocol], heights["mean"], protocol, size=8)
-        draw_published(axis, network, order, cells, heights)
+        draw_gains(axis, {key: gain for key, gain in gains.items() if key[0] == order}, heights)
+        if is_theirs:
+            draw_published(axis, network, order, cells, heights)
         finish_forest(axis, heights)
-    axes[0].set_yticks(list(heights.values()), [row_name(cell) for cell in heights], fontsize=9)
-    looks = [protocol for protocol in LOOKS if protocol in (*tables, "published")]
-    finish_picture(figure, forest_title(means, network), looks, forest_notes(gains.values(), network))
+    axes[0].set_yticks(list(heights.values()), map(row_name, heights), fontsize=9)
+    means = {(order, protocol): gains[order, protocol, "mean"] for order, protocol, _ in gains}
+    shown = [*PROTOCOLS, "published"] if is_theirs else PROTOCOLS
+    looks = [protocol for protocol in shown if protocol in (*tables, "published")]
+    finish_picture(figure, forest_title(means, network), looks, forest_notes(gains.values(), network, is_theirs))
     save_figure(figure, out)
+
+
+def gains_by_cell(tables, cells):
+    """{(order, protocol, cell, or "mean" of all): Estimate or None} of low and high less base."""
+    gains = {}
+    for order, (protocol, table) in itertools.product(("low", "high"), tables.items()):
+        for cell in cells:
+            gains[order, protocol, cell] = estimated(less(table.network, order, "base", (cell,)), table)
+        gains[order, protocol, "mean"] = estimated(less(table.network, order, "base", cells), table)
+    return gains
 
 
 def heights_of(cells):
@@ -429,11 +443,12 @@ def row_name(cell):
     return f"{100 * cell[0]:g} % of the data, {100 * cell[1]:g} % pruned"
 
 
-def draw_gain(axis, gain, height, protocol, size=5):
-    """A gain of one protocol, if there is one, beside those of the others."""
-    colour, marker, below = LOOKS[protocol]
-    if gain:
-        draw_interval(axis, gain, height - below, colour, marker, size)
+def draw_gains(axis, gains, heights):
+    """The gains {(order, protocol, cell): Estimate or None} of one order, each beside those of the other protocol."""
+    for (_, protocol, cell), gain in gains.items():
+        colour, marker, below = LOOKS[protocol]
+        if gain and cell in heights:
+            draw_interval(axis, gain, heights[cell] - below, colour, marker, size=8 if cell == "mean" else 5)
 
 
 def draw_interval(axis, estimate, height, colour, marker, size=5):
@@ -475,7 +490,7 @@ def forest_title(means, network):
         sides[protocol] = side_of_all([estimate for (_, one), estimate in means.items() if one == protocol])
     if sides == {"paper": "below", "released": "above"}:
         return "The published gain comes back with the authors' program, not with the paper's text"
-    words = {"below": "lose to", "above": "beat", "level": "are not all told from"}
+    words = {"below": "lose to", "above": "beat", "neither": "end on no sure side of"}
     known = [protocol for protocol in PROTOCOLS if any(one == protocol for _, one in means)]
     if len({sides[protocol] for protocol in known}) == 1:
         names = " and ".join(PROTOCOL_NAMES[protocol] for protocol in known)
@@ -486,12 +501,13 @@ def forest_title(means, network):
     return text[0].upper() + text[1:]
 
 
-def forest_notes(gains, network):
+def forest_notes(gains, network, is_theirs):
     counts = [len(gain.values) for gain in gains if gain]
     seeds = dict.fromkeys(f"{count}" for count in (min(counts), max(counts)))
+    published = " Published: one number a cell." if is_theirs else ""
     return [
-        f"{NAMES[network]}: test accuracy after fine-tuning less the baseline's, in points.",
-        f"Bars: 95 % intervals, {' to '.join(seeds)} seeds. Published: one number a cell.",
+        f"{name_of(network)}: test accuracy after fine-tuning less the baseline's, in points.",
+        f"Bars: 95 % intervals, {' to '.join(seeds)} seeds.{published}",
     ]
 
 
@@ -527,6 +543,7 @@ SAME_MASK_AND_BASELINE = {"released": "frozen+regrown"}  # for orders that know 
 class Why(NamedTuple):
     """One order's share in why the program gains: its runs and the baseline's under four protocols, seed by seed."""
 
+    network: tuple
     order: str
     seeds: tuple  # those with all eight runs
     gains: dict  # {(BatchNorm, pruned weights): Estimate of order less base}
@@ -562,7 +579,8 @@ def whys_shown(whys):
 
 def why_of(order, tables):
     """The Why of one order; tables: {(BatchNorm, pruned weights): Table}."""
-    contrast = less(tables["trains", "stay zero"].network, order, "base")
+    network = tables["trains", "stay zero"].network
+    contrast = less(network, order, "base")
     known = []
     for table in tables.values():
         known.append(set(table.experiment.at(order, *CELL[0])) & set(table.experiment.at("base", *CELL[0])))
@@ -573,7 +591,7 @@ def why_of(order, tables):
         for place, table in tables.items():
             gains[place] = estimated(contrast, table, seeds)
             ends[place] = tuple(ends_by_seed(table, one, seeds) for one in ("base", order))
-    return Why(order, seeds, gains, ends)
+    return Why(network, order, seeds, gains, ends)
 
 
 def ends_by_seed(table, order, seeds):
@@ -622,7 +640,7 @@ def finish_why(figure, axis, whys, colours):
         handles.append(pyplot().Line2D([], [], label=f"to the {ORDER_NAMES[one.order]}", **look))
     figure.suptitle(why_title(whys), fontsize=11.5, fontweight="bold")
     figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.93), ncols=len(handles), fontsize=9.5)
-    notes = f"{NAMES[CIFAR100]}, 10 % of the data, 80 % pruned, {len(whys[0].seeds)} seeds."
+    notes = f"{name_of(whys[0].network)}, 10 % of the data, 80 % pruned, {len(whys[0].seeds)} seeds."
     figure.text(0.5, 0.01, notes, ha="center", va="bottom", fontsize=8.5, color="#444444")
     figure.tight_layout(rect=(0, 0.04, 1, 0.92))
 
@@ -631,7 +649,7 @@ def why_title(whys):
     """The sentence that the gains say."""
     text = side_of_all([one.gains["trains", "stay zero"] for one in whys])
     program = side_of_all([one.gains["frozen", "grow back"] for one in whys])
-    if (text, program) == ("below", "level"):
+    if (text, program) == ("below", "neither"):
         return "Two departures of the program undo the loss"
     if (text, program) != ("below", "above"):
         return "What two departures of the program do to the coreset's gain"
@@ -662,7 +680,7 @@ def controls(paths, out):
     axis.tick_params(axis="y", length=0)
     axis.xaxis.set_major_formatter(lambda x, _: f"{x:+g}" if x else "baseline")
     notes = [
-        f"{NAMES[table.network]}, {PROTOCOL_NAMES[table.protocol]}, 10 % of the data, 80 % pruned. Points of test",
+        f"{name_of(table.network)}, {PROTOCOL_NAMES[table.protocol]}, 10 % of the data, 80 % pruned. Points of test",
         "accuracy less the baseline's; bars: 95 % intervals; n: seeds; dashed: untrained.",
     ]
     finish_picture(figure, controls_title(table, orders), [], notes)

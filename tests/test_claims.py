@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import math
 import shlex
 import shutil
 import statistics
@@ -17,6 +18,7 @@ import pages
 import report
 import study
 from conftest import ROOT, refusal, run
+from test_report import noise_of_means
 
 RESULTS = ROOT / "tests" / "results"
 TEXT = RESULTS / "resnet18-cifar100-paper.csv"
@@ -146,16 +148,29 @@ def test_main_claim_is_that_of_the_csv_files(results):
             assert one.source == str(path)
 
 
-def test_interval_of_a_mean_is_that_of_the_main_effects(results):
-    """report.difference works it out another way."""
+def noise_of_table1(path):
+    """(sigma, degrees of freedom) of the mean of a network of Table 1 over 40, 60 and 80 % pruned."""
+    means = {}
+    for (order, data_ratio, _), of_seeds in accuracies(path).items():
+        for seed in of_seeds:
+            ends = [accuracies(path).get((order, data_ratio, p), {}).get(seed) for p in (0.4, 0.6, 0.8)]
+            if None not in ends:
+                means[(order, data_ratio), seed] = statistics.fmean(ends)
+    return noise_of_means(means)
+
+
+def test_interval_of_a_mean_goes_by_networks_with_all_of_its_prune_ratios(results):
+    """Three coreset networks and a baseline in each of three seeds."""
     for path, protocol in ((TEXT, "paper"), (RELEASED, "released")):
-        runs = report.load_runs([str(path)])
-        (experiment,) = report.experiments_of(runs)
-        noise = report.pooled_noise(runs)
+        sigma, df = noise_of_table1(path)
+        half_width = scipy.stats.t.ppf(0.975, df) * sigma * math.sqrt((1 / 3 + 1) / 3)
+        (experiment,) = report.experiments_of(report.load_runs([str(path)]))
         for order in ("low", "high"):
-            effect = report.difference(experiment, order, "base", list(NINE), noise)
             one = judgement(results.judgements, 1, f"{order} less base, nine cells", protocol)
-            assert one.estimate.half_width == pytest.approx(effect.half_width)
+            assert one.estimate.half_width == pytest.approx(half_width)
+            noise = report.pooled_noise(report.load_runs([str(path)]))
+            effect = report.difference(experiment, order, "base", list(NINE), noise)
+            assert effect.half_width == pytest.approx(half_width)
 
 
 def test_before_fine_tuning_the_interval_is_that_of_the_seeds(results):
@@ -202,8 +217,8 @@ def test_gain_with_less_data_does_not_know_the_baseline(results):
     for seed, value in zip((0, 1, 2), one.estimate.values, strict=True):
         few, many = (statistics.fmean(found["high", d, p][seed] for p in (0.4, 0.6, 0.8)) for d in (0.1, 0.3))
         assert value == pytest.approx(few - many)
-    noise = report.pooled_noise(report.load_runs([str(RELEASED)])).network
-    assert one.estimate.half_width == pytest.approx(noise.half_width(2 / 3))
+    sigma, df = noise_of_table1(RELEASED)
+    assert one.estimate.half_width == pytest.approx(scipy.stats.t.ppf(0.975, df) * sigma * math.sqrt(2 / 3))
 
 
 def test_gain_by_pruning_does_not_know_the_luck_of_networks(results):
@@ -433,10 +448,45 @@ def test_controls_say_what_their_differences_say(tmp_path):
 def test_pictures_refuse_what_they_cannot_show(tmp_path):
     out = tmp_path / "x.svg"
     digits = RESULTS / "lenet-mnist-released.csv"
+    other = RESULTS / "fcnet-mnist-released.csv"
+    assert "LeNet, MNIST" in refusal("tests/study.py", "forest", digits, other, "--out", out)
     assert "a picture needs a file" in refusal("tests/study.py", "forest", TEXT)
     assert "this picture takes runs under" in refusal("tests/study.py", "why", TEXT, "--out", out)
     assert "untrained" in refusal("tests/study.py", "controls", ABLATION, "--out", out)
-    assert not out.exists() and digits.exists()
+    controls = [one for one in report.load_runs([str(TEXT)]) if one.order in ("base", "random")]
+    (tmp_path / "x.csv").write_text(report.write_csv(controls))
+    assert "low or high" in refusal("tests/study.py", "forest", tmp_path / "x.csv", "--out", out)
+    assert not out.exists()
+
+
+def test_pictures_name_the_network_that_they_show(tmp_path):
+    run("tests/study.py", "why", RESULTS / "lenet-mnist-ablation.csv", "--out", tmp_path / "why.svg")
+    assert "LeNet, MNIST, 10 % of the data" in " ".join(words_of(tmp_path / "why.svg"))
+    runs = [one._replace(model="resnet34") for one in report.load_runs([str(TEXT)])]
+    (tmp_path / "x.csv").write_text(report.write_csv(runs))
+    for picture in ("forest", "controls"):
+        run("tests/study.py", picture, tmp_path / "x.csv", "--out", tmp_path / "x.svg")
+        assert "resnet34, CIFAR100" in " ".join(words_of(tmp_path / "x.svg"))
+
+
+def with_recipe(path, copy, lr):
+    """A copy of a csv whose networks were all trained with another learning rate."""
+    text = path.read_text()
+    assert "lr 0.001" in text
+    copy.write_text(text.replace("lr 0.001", f"lr {lr}"))
+    return copy
+
+
+def test_published_numbers_stand_beside_the_same_experiment_alone(tmp_path):
+    other = with_recipe(RELEASED, tmp_path / "other.csv", 0.01)
+    ours = run("tests/study.py", "claims", RELEASED)
+    told = run("tests/study.py", "claims", other)
+    assert "+1.72" in ours and "+1.72" not in told
+    assert "lr 0.001, batch size 64" in " ".join(ours.split()) and "lr 0.01, batch size 64" in " ".join(told.split())
+    run("tests/study.py", "forest", other, "--out", tmp_path / "x.svg")
+    assert "published" not in " ".join(words_of(tmp_path / "x.svg")).lower()
+    err = refusal("tests/study.py", "claims", RELEASED, other)
+    assert "other.csv" in err and "another training" in err
 
 
 # ---------------------------------------------------------------------------------------------------- the blocks
@@ -524,13 +574,14 @@ def test_a_block_that_nothing_makes_is_refused(tmp_path):
 
 
 def test_commands_of_the_provenance_name_every_run(results):
-    """What make would list, written out: order, ratios, seed."""
+    """What make would list, written out: protocol, order, ratios, seed."""
     for name, runs in results.files.items():
         if "pruning" in name or "reused" in name:
             continue
         listed = set()
         for line in pages.commands_of(runs):
-            knobs = {"DATA_RATIOS": "0.1 0.2 0.3", "PRUNE_RATIOS": "0.4 0.6 0.8", "ORDERS": "low high", "SEEDS": "0"}
+            knobs = {"PROTOCOL": "paper", "DATA_RATIOS": "0.1 0.2 0.3", "PRUNE_RATIOS": "0.4 0.6 0.8"}
+            knobs |= {"ORDERS": "low high", "SEEDS": "0"}
             for word in shlex.split(line):
                 key, _, value = word.partition("=")
                 knobs[key] = value
@@ -538,9 +589,10 @@ def test_commands_of_the_provenance_name_every_run(results):
             for (d, p), seed in itertools.product(ratios, knobs["SEEDS"].split()):
                 for order in ("base", *knobs["ORDERS"].split()):
                     ratio = report.DATA_RATIO_OF.get(order, float(d))
-                    listed.add((order, ratio, float(p), int(seed)))
-        held = {(one.order, one.data_ratio, one.prune_ratio, one.seed) for one in runs}
-        assert held <= listed, name
+                    protocol = report.relevant_protocol(knobs["PROTOCOL"], order)
+                    listed.add((protocol, order, ratio, float(p), int(seed)))
+        held = {(one.protocol, one.order, one.data_ratio, one.prune_ratio, one.seed) for one in runs}
+        assert held == listed, name
 
 
 def test_a_long_command_breaks_between_knobs(results):

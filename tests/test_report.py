@@ -67,13 +67,17 @@ def several(n, sigma=0.5, orders=("low", "high", "random", "untrained"), protoco
     return runs
 
 
-def simulated(random, n, holes, luck=0.0):
-    """Runs whose accuracies are cell + seed + luck of the network + noise of 0.4; the true differences are 0."""
+def simulated(random, n, holes, luck=0.0, prune_ratios=(0.4, 0.8), controls=()):
+    """Runs whose accuracies are cell + seed + luck of the network + noise of 0.4; the true differences are 0.
+
+    controls: orders with one cell each, at 80 % pruned.
+    """
     runs = []
     of_seed = random.normal(0, 1, n)
-    for order, data_ratio in (("base", 1.0), *itertools.product(("low", "high", "random"), (0.1, 0.2))):
+    networks = [("base", 1.0), *itertools.product(("low", "high", "random"), (0.1, 0.2))]
+    for order, data_ratio in (*networks, *((control, 0.1) for control in controls)):
         of_network = random.normal(0, luck, n) if luck else np.zeros(n)
-        for prune_ratio, seed in itertools.product((0.4, 0.8), range(n)):
+        for prune_ratio, seed in itertools.product((0.8,) if order in controls else prune_ratios, range(n)):
             noise = random.normal(0, 0.4)
             accuracy = 50 - 10 * prune_ratio + of_seed[seed] + of_network[seed] + noise
             runs.append(make_run(order, data_ratio, prune_ratio, seed, accuracy, "paper"))
@@ -417,7 +421,8 @@ def test_a_network_that_protocols_share_counts_once_among_the_degrees_of_freedom
     ):
         noise = noise_of(runs)
         assert noise.run.df == df
-        assert noise.network.df == df
+        assert noise.of_mean({0.4, 0.8}).df == df
+        assert noise.of_mean({0.4, 0.6}) == noise.run  # no network has both
         assert noise.run.sigma == pytest.approx(ordinary_least_squares([run for run in runs if run not in copies])[0])
 
 
@@ -434,7 +439,34 @@ def test_intervals_cover_the_truth(n, holes, luck):
     assert scipy.stats.binomtest(int(hits), tries, 0.95).pvalue > 0.003
 
 
-NETWORKS = r"of a network's mean \d\.\d\d; degrees of freedom, in networks"
+@pytest.mark.parametrize("luck", [0.0, 0.3])
+@pytest.mark.parametrize(
+    "prune_ratios, controls",
+    [((0.4, 0.8), ("matched", "long", "el2n", "ccs", "crest", "crestfresh")), ((0.0, 0.2, 0.4, 0.6, 0.8), ())],
+    ids=["beside networks of one cell", "of a part of the prune ratios"],
+)
+def test_intervals_of_means_cover_the_truth(luck, prune_ratios, controls):
+    """Of low less base over two data ratios and two prune ratios, whatever else the table holds."""
+    random = np.random.default_rng(0)
+    rows = list(itertools.product((0.1, 0.2), (0.4, 0.8)))
+    tries = 600
+    hits = 0
+    for _ in range(tries):
+        runs = simulated(random, 3, 0, luck, prune_ratios, controls)
+        (experiment,) = report.experiments_of(runs)
+        estimate = report.difference(experiment, "low", "base", rows, noise_of(runs))
+        hits += abs(estimate.mean) <= estimate.half_width
+    assert scipy.stats.binomtest(int(hits), tries, 0.95).pvalue > 0.003
+
+
+def noise_of_means(means):
+    """(sigma, degrees of freedom) of {(network, seed): mean}, every network with every seed: the two-way residuals."""
+    networks = sorted({network for network, _ in means})
+    seeds = sorted({seed for _, seed in means})
+    table = np.array([[means[network, seed] for seed in seeds] for network in networks])
+    residuals = table - table.mean(1, keepdims=True) - table.mean(0) + table.mean()
+    df = (len(networks) - 1) * (len(seeds) - 1)
+    return np.sqrt((residuals**2).sum() / df), df
 
 
 def test_a_pruning_method_has_noise_of_its_own(tmp_path):
@@ -451,7 +483,7 @@ def test_a_pruning_method_has_noise_of_its_own(tmp_path):
     out = run("report.py", "table", write(tmp_path / "x.csv", steady + wild), *MARKDOWN)
     for method, runs in (("magnitude", steady), ("channels", wild)):
         sigma, df = ordinary_least_squares(runs)
-        assert re.search(rf"^- sigma of {method}: {sigma:.2f}, {NETWORKS}: {df}\.$", out, re.M)
+        assert re.search(rf"^- sigma of {method}: {sigma:.2f}; degrees of freedom, in networks: {df}\.$", out, re.M)
 
 
 def runs_of_cells(cells):
@@ -472,7 +504,7 @@ def test_noise_is_told_from_three_degrees_of_freedom(tmp_path):
     sigma, df = ordinary_least_squares(known)
     assert df == 3
     out = run("report.py", "table", write(tmp_path / "x.csv", known))
-    assert re.search(rf"^sigma: {sigma:.2f}, {NETWORKS}: 3\.$", out, re.M)
+    assert re.search(rf"^sigma: {sigma:.2f}; degrees of freedom, in networks: 3\.$", out, re.M)
     assert "±: half" in out
 
     unknown = runs_of_cells([*base, *others[:2]])
@@ -652,7 +684,8 @@ def test_an_ablation_has_a_row_per_protocol_and_controls_once(tmp_path):
         ("indexed+regrown", "high of own 12345678", "indexed+regrown"),
         ("indexed+regrown", "own 12345678", "regrown"),
         ("shuffled", "long", "paper"),
-        ("shuffled+indexed", "el2n", "shuffled+indexed"),
+        ("shuffled+frozen+indexed", "el2n", "frozen+indexed"),
+        ("released", "ccs cut 0.1", "frozen+indexed+regrown"),
     ],
 )
 def test_a_protocol_keeps_what_its_order_depends_on(protocol, order, expected):
@@ -708,6 +741,12 @@ def test_runs_are_named_by_the_flags_that_made_them(held, tmp_path, what):
         assert one.trained == 3 * 400 + 4000
     titles = lines_of(run("report.py", "table", tmp_path / "x.pt"))[0]
     assert "published" not in titles
+
+
+def test_the_size_of_an_own_subset_is_not_worked_out_from_a_rounded_epoch(held, tmp_path):
+    flags = {"subset": "abcdef0123", "subset_size": 1234, "share": 0.1, "samples": 123}
+    one = report.load_run(change(held, tmp_path / "x.pt", {"forget": None, "select": None, "train": flags}))
+    assert one.data_ratio == 1234 / 4000
 
 
 def test_a_checkpoint_of_an_older_version_is_the_same_run(held, tmp_path):
@@ -1079,6 +1118,39 @@ def test_figure1_says_where_coreset_networks_end(tmp_path):
     assert "As released, coreset networks end above the baseline." in texts
     assert len(with_prefix(ids, "line-paper-")) == len(with_prefix(ids, "line-released-")) == 3 * 4
     assert "as released, 10 % of the data, 40 % pruned" in texts
+
+
+def test_figures_call_nothing_level_that_ends_on_two_sides(tmp_path):
+    opposite = [
+        one._replace(curve=report.numbers([accuracy - 6 * (one.order == "high") for accuracy in one.accuracies]))
+        for one in shifted(+3, "paper")
+    ]
+    write(tmp_path / "x.csv", opposite)
+    run("report.py", "figure1", tmp_path / "x.csv", "--out", tmp_path / "f1.svg")
+    run("report.py", "figure2", tmp_path / "x.csv", "--out", tmp_path / "f2.svg")
+    assert "By the text, coreset networks end on no sure side of the baseline." in drawing(tmp_path / "f1.svg")[1]
+    sentence = " ".join(drawing(tmp_path / "f2.svg")[1])
+    assert "on no sure side of the baseline before pruning and right after it." in sentence
+
+
+def test_a_curve_is_dashed_where_its_seeds_are_not_those_of_the_rows(tmp_path):
+    runs = [one for one in several(3, orders=("low", "high")) if one.order == "base" or one.seed < 2]
+    runs = [one for one in runs if one.order != "high" or one.seed == 0]
+    run("report.py", "figure1", write(tmp_path / "x.csv", runs), "--out", tmp_path / "f.svg")
+    dashed = {}
+    for group in ElementTree.parse(tmp_path / "f.svg").iter("{http://www.w3.org/2000/svg}g"):
+        name = group.get("id", "")
+        if name.startswith("line-released-"):
+            dashed[name.split("-")[2]] = any("stroke-dasharray" in path.get("style", "") for path in group)
+    assert dashed == {"base": False, "low": False, "high": True}
+
+
+def test_a_network_that_was_trained_twice_is_told(tmp_path):
+    runs = several(2)
+    assert "Trained" not in run("report.py", "table", write(tmp_path / "x.csv", runs))
+    again = [one._replace(dense=50.0) if one.cell[2:] == ("low", 0.1, 0.8) and one.seed else one for one in runs]
+    told = " ".join(run("report.py", "table", write(tmp_path / "x.csv", again)).split())
+    assert "Trained 2 times, so that its runs are of 2 networks: released, low, 10 % of the data, seed 1." in told
 
 
 def test_protocols_of_one_finding_share_its_sentence(tmp_path):

@@ -26,6 +26,7 @@ from test_report import (
     make_run,
     markdown_blocks,
     noise_of,
+    noise_of_means,
     several,
     simulated,
     table_of,
@@ -80,7 +81,7 @@ def test_a_main_effect_over_one_prune_ratio_has_the_interval_of_its_cell():
     half_width = scipy.stats.t.ppf(0.975, noise.run.df) * noise.run.sigma * (2 / 5) ** 0.5
     assert effect.half_width == pytest.approx(half_width, rel=1e-6)
     assert effect.half_width == of_cell.half_width
-    assert noise.network.sigma < 0.9 * noise.run.sigma
+    assert noise.of_mean({0.4, 0.8}).sigma < 0.9 * noise.run.sigma
 
 
 def test_the_main_effects_are_these():
@@ -130,10 +131,13 @@ def test_main_effects_are_averaged_within_a_seed(order, reference, networks):
     _, half_width = paired_t(of_seeds, np.zeros(3))
     assert row["After pruning"].half_width == pytest.approx(half_width)
 
-    noise = noise_of(runs).network
+    means = {}  # of every network over its two prune ratios
+    for name, data_ratio, _, seed in at:
+        means[(name, data_ratio), seed] = np.mean([at[name, data_ratio, p, seed][-1] for p in (0.4, 0.8)])
+    sigma, df = noise_of_means(means)
     baselines = 1 if reference == "base" else 2  # networks of a seed in the mean of the reference
     variance = (1 / 2 + 1 / baselines) / 3
-    half_width = scipy.stats.t.ppf(0.975, noise.df) * noise.sigma * np.sqrt(variance)
+    half_width = scipy.stats.t.ppf(0.975, df) * sigma * np.sqrt(variance)
     assert row["All cells"].half_width == pytest.approx(half_width)
 
 
