@@ -45,6 +45,7 @@ from report import (
     pooled_noise,
     published_curves,
     published_rows,
+    require_agreement,
     serves,
     wrapped,
 )
@@ -842,14 +843,14 @@ def claims_as_table(rows, notes, style):
 
 
 def experiments_in_words(tables):
-    """A line for each network: data and training, which all of its files must share, else exits with one line."""
-    known = {}
+    """A line for each network: its data and training. Exits with one line if two files of a network have others."""
+    known = {table.network: {} for table in tables}  # {network: what its runs share}
     for table in tables:
-        runs = runs_of(table)
-        first_training = next((run.first_training for run in runs if run.first_training), "none")
-        words = f"{runs[0].data}. First training: {first_training}. Fine-tuning: {runs[0].fine_tuning}"
-        other, source = known.setdefault(table.network, (words, table.source))
-        if words != other:
-            ours, theirs = table.source or "the checkpoints", source or "the checkpoints"
-            fail(f"{ours} and {theirs} are of other data or another training; judge them apart: {words}; {other}")
-    return [f"{name_of(network)}: {words}." for network, (words, _) in known.items()]
+        for run in runs_of(table):
+            require_agreement(run, table.source or "a checkpoint", known[table.network], is_asked=False)
+    lines = []
+    for network, facts in known.items():
+        first_training, _ = facts.get("first_training", ("none", ""))
+        (data, _), (fine_tuning, _) = facts["data"], facts["fine_tuning"]
+        lines.append(f"{name_of(network)}: {data}. First training: {first_training}. Fine-tuning: {fine_tuning}.")
+    return lines

@@ -502,7 +502,7 @@ def test_published_numbers_stand_beside_the_same_experiment_alone(tmp_path):
     run("tests/study.py", "forest", other, "--out", tmp_path / "x.svg")
     assert "published" not in " ".join(words_of(tmp_path / "x.svg")).lower()
     err = refusal("tests/study.py", "claims", RELEASED, other)
-    assert "other.csv" in err and "another training" in err
+    assert "other.csv" in err and "disagree in first_training" in err
 
 
 # ---------------------------------------------------------------------------------------------------- the blocks
