@@ -237,7 +237,7 @@ def told_briefly(of_network, verdict, judgements):
         order = one.contrast.words.split(",")[0].removesuffix(" less base")
         if one.estimate and (alone or verdict in ("holds", "opposite", "fails")):
             words.append(f"{order} {estimate_in_words(one.estimate, count_seeds=False)}")
-        elif one.estimate and len(alike) < len(of_network):
+        elif len(alike) < len(of_network):
             words.append(order)
     name = SHORT[of_network[0].contrast.network] if alike and not alone else ""
     return " ".join(filter(None, [name, ", ".join(words)]))
