@@ -150,7 +150,7 @@ help:  ## this list
 	@echo '    make $(RUNS)/paper/CIFAR100/resnet18/seed0/low-0.1/p0.4/finetuned.pt'
 	@echo 'Knobs, such as make table MODEL=lenet SEEDS="0 1 2":'
 	@awk -F ' *= *' '/^## / { text = substr($$0, 4) } text && /^[A-Z_]+ *=/ { print $$1 "=" $$2 "\t" text; text = "" }' \
-	    Makefile | sed 's/=[^\t]*$$(.*\t/=\t/' | expand -t 28
+	    Makefile | sed 's/[^=\t]*$$(.*\t/\t/' | expand -t 28
 	@echo 'How to prune, see README: 0.8-live -global -random -channels -rewound'
 	@echo '                          -reinitialised -5x'
 
@@ -234,7 +234,7 @@ tables     = $(patsubst %.csv,%.md,$(wildcard $(RESULTS)/*.csv))
 PAGES      = README.md $(RESULTS)/README.md
 results: $(tables) $(pictures) | $$(venv)  ## tables, pictures and pages from the csv files
 	$(PYTHON) tests/pages.py $(PAGES) --results $(RESULTS)
-statistics = report.py tests/claims.py tests/study.py
+statistics = report.py tests/claims.py tests/study.py $(wildcard tests/data/published_*.csv)
 $(RESULTS)/%.md: $(RESULTS)/%.csv $(statistics) | $$(venv)
 	$(PYTHON) report.py table $< --format markdown > $@
 	@echo >> $@

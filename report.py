@@ -440,6 +440,8 @@ def renewed(fields):
         fields["scoring"] = ""
         if first == "own" or (order.strip() and is_scored(order)):
             fields["scoring"] = UNKNOWN
+    if first in BY_ERRORS:  # older files name departures on which these cannot depend
+        fields["protocol"] = relevant_protocol(fields["protocol"], order)
     return fields
 
 

@@ -34,10 +34,12 @@ from claims import (
     PROTOCOLS,
     claims,
     estimated,
+    experiments_in_words,
     hard_classes,
     less,
     name_of,
     of_its_sign,
+    published_by,
     published_estimate,
     runs_of,
     table_of,
@@ -387,6 +389,7 @@ def first_tables(paths):
     names = sorted({name_of(table.network) for table in known})
     if len(names) > 1:
         fail(f"a picture is of one network, and these files are of {' and of '.join(names)}")
+    experiments_in_words(known)  # exits if their recipes differ
     return tables
 
 
@@ -394,7 +397,7 @@ def forest(paths, out):
     """Write the picture of Table 1: order less base in every cell and in the mean, published and by both protocols."""
     tables = first_tables(paths)
     network = next(iter(tables.values())).network
-    is_theirs = all(is_their_experiment(runs_of(table)) for table in tables.values())
+    is_theirs = has_published(tables)
     cells = tuple(sorted(set().union(*(table.experiment.rows for table in tables.values()))))
     gains = gains_by_cell(tables, cells)
     if not any(gains.values()):
@@ -411,8 +414,14 @@ def forest(paths, out):
     means = {(order, protocol): gains[order, protocol, "mean"] for order, protocol, _ in gains}
     shown = [*PROTOCOLS, "published"] if is_theirs else PROTOCOLS
     looks = [protocol for protocol in shown if protocol in (*tables, "published")]
-    finish_picture(figure, forest_title(means, network), looks, forest_notes(gains.values(), network, is_theirs))
+    finish_picture(figure, forest_title(means, is_theirs), looks, forest_notes(gains.values(), network, is_theirs))
     save_figure(figure, out)
+
+
+def has_published(tables):
+    """Whether the Tables {protocol: Table} of one network are of an experiment that the authors published."""
+    networks = [table.network for table in tables.values()]
+    return bool(published_by(networks[0]).runs) and all(map(is_their_experiment, map(runs_of, tables.values())))
 
 
 def gains_by_cell(tables, cells):
@@ -483,12 +492,12 @@ def finish_forest(axis, heights):
     axis.text(0.3, bottom + 0.2, "better", ha="left", fontsize=8.5, color="#555555")
 
 
-def forest_title(means, network):
+def forest_title(means, is_theirs):
     """The sentence that the means say; means: {(order, protocol): Estimate}."""
     sides = {}
     for protocol in PROTOCOLS:
         sides[protocol] = side_of_all([estimate for (_, one), estimate in means.items() if one == protocol])
-    if sides == {"paper": "below", "released": "above"}:
+    if (sides["paper"], sides["released"], is_theirs) == ("below", "above", True):
         return "The published gain comes back with the authors' program, not with the paper's text"
     words = {"below": "lose to", "above": "beat", "neither": "end on no sure side of"}
     known = [protocol for protocol in PROTOCOLS if any(one == protocol for _, one in means)]
@@ -661,7 +670,7 @@ def why_title(whys):
 
 def controls(paths, out):
     """Write the picture of the controls: each order less the baseline in one cell, by one protocol."""
-    tables = [table for table in tables_of(paths) if table.experiment.at("untrained", *CELL[0])]
+    tables = [table for table in first_tables(paths).values() if table.experiment.at("untrained", *CELL[0])]
     if not tables:
         fail("this picture takes runs of untrained networks, at 80 % pruned")
     table = tables[0]
