@@ -474,7 +474,7 @@ def test_help_says_what_a_seed_and_a_ratio_are_of():
     told = {name: " ".join(run(f"{name}.py", "--help").split()) for name in ("train", "finetune", "prune")}
     assert "--seed SEED of initial weights and the order of samples" in told["train"]
     assert "--seed SEED of the order of samples, that of the network's first training" in told["finetune"]
-    assert "share of all weights, those that are zero already among them" in told["prune"]
+    assert "share of all weights, zeros among them" in told["prune"]
 
 
 @pytest.mark.parametrize("model", ["resnet18", "mobilenet_v2", "vgg11"])
