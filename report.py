@@ -818,7 +818,9 @@ class PooledNoise(NamedTuple):
         means = [statistics.fmean(run.end(self.last_epochs) for run in runs) for runs in of_networks]
         one_each = [runs[0] for runs in of_networks]
         noise = noise_of(means, one_each, [run.network for run in one_each])
-        return noise if noise.df >= FEWEST_DF else self.run
+        if noise.df < FEWEST_DF:
+            return self.run
+        return noise
 
 
 class Estimate(NamedTuple):

@@ -76,8 +76,16 @@ def test_scores_of_the_authors_program_are_binomial_noise(tmp_path):
     scores = np.load(tmp_path / "forget.npy")
     share = np.bincount(scores, minlength=4) / len(scores)
     assert share == pytest.approx([0.1**3, 3 * 0.9 * 0.1**2, 3 * 0.9**2 * 0.1, 0.9**3], abs=0.025)
+    assert "never learned" not in told
+
+
+def test_never_learned_is_not_told_of_places_that_are_another_sample_in_every_epoch(tmp_path):
+    settings = ("--positions", "shuffled", "--epochs", 2, "--data", DIGITS, "--threads", 1)
+    outputs = ("--scores", "forget.npy", "--correct", "correct.npy", "--out", "full.pt")
+    told = run("forget.py", "--dataset", "MNIST", "--model", "fcnet", *settings, *outputs, cwd=tmp_path)
     told += run("select.py", "--scores", "forget.npy", "--order", "low", "--ratio", 0.1, "--out", "l.npy", cwd=tmp_path)
-    assert "never learned" not in told  # a place is another sample in every epoch
+    told += run("tests/audit.py", "scores", "forget.npy", "--data", DIGITS, cwd=tmp_path)
+    assert "samples" in told and "never learned" not in told
 
 
 # --------------------------------------------------------------------------------------------------- coresets
