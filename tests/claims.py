@@ -843,14 +843,19 @@ def claims_as_table(rows, notes, style):
     return "\n".join([as_text(columns, style), notes_as_text(notes, style)])
 
 
-def experiments_in_words(tables):
-    """A line for each network: its data and training. Exits with one line if two files of a network have others."""
-    known = {table.network: {} for table in tables}  # {network: what its runs share}
+def shared_by_network(tables):
+    """{network: {what its runs share: (value, file)}}; exits with one line if two files of a network disagree."""
+    known = {table.network: {} for table in tables}
     for table in tables:
         for run in runs_of(table):
             require_agreement(run, table.source or "a checkpoint", known[table.network], is_asked=False)
+    return known
+
+
+def experiments_in_words(tables):
+    """A line for each network: its data and training."""
     lines = []
-    for network, facts in known.items():
+    for network, facts in shared_by_network(tables).items():
         first_training, _ = facts.get("first_training", ("none", ""))
         (data, _), (fine_tuning, _) = facts["data"], facts["fine_tuning"]
         lines.append(f"{name_of(network)}: {data}. First training: {first_training}. Fine-tuning: {fine_tuning}.")

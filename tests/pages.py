@@ -621,7 +621,7 @@ def knob(name, value, default):
 
 def versions(results):
     """The packages that the results were made with, and the command that installs most of them's."""
-    different = set(itertools.chain(*results.files.values()))  # a run may stand in several files
+    different = dict.fromkeys(itertools.chain(*results.files.values()))  # a run may stand in several files
     counts = Counter(run.machine.split("; ")[1] for run in different)
     rows = [[packages, str(count)] for packages, count in counts.most_common()]
     most = counts.most_common(1)[0][0]
