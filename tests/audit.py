@@ -332,12 +332,13 @@ def draw_scores(axis, one):
     """The distribution of one file's scores, with its title and legend."""
     flags = one.flags
     values = np.arange(len(one.histogram))
-    never = np.zeros(len(values))
-    if one.never is not None:
-        never = np.bincount(one.scores[one.never], minlength=len(values)) / len(one.scores)
-    learned = one.histogram - never
-    axis.bar(values, 100 * learned, 0.7, color=COLOURS["low"], label="learned once", gid="learned")
-    axis.bar(values, 100 * never, 0.7, bottom=100 * learned, color=COLOURS["high"], label="never learned", gid="never")
+    shares = 100 * one.histogram
+    if one.never is None:
+        axis.bar(values, shares, 0.7, color=COLOURS["low"], label="samples", gid="samples")
+    else:
+        never = 100 * np.bincount(one.scores[one.never], minlength=len(values)) / len(one.scores)
+        axis.bar(values, shares - never, 0.7, color=COLOURS["low"], label="learned once", gid="learned")
+        axis.bar(values, never, 0.7, bottom=shares - never, color=COLOURS["high"], label="never learned", gid="never")
     if flags["positions"] == "shuffled":
         axis.plot(values, 100 * one.null, "D", ms=3, color=COLOURS["base"], label="noise (binomial)", gid="chance")
     axis.set_ylabel("samples (%)")

@@ -115,6 +115,25 @@ def test_figure_of_scores(chain, tmp_path, kind):
     assert path.read_bytes()[:4] == {"svg": b"<?xm", "png": b"\x89PNG", "pdf": b"%PDF"}[kind]
 
 
+def test_figure_tells_no_learned_samples_where_it_cannot_know_them(chain, tmp_path):
+    """Without a correct.npy, and of shuffled positions, where a place is another sample in every epoch."""
+    scores, labels, tail = read_array_file(chain / "forget.npy", 2)
+    fixed = tmp_path / "fixed" / "forget.npy"
+    shuffled = tmp_path / "shuffled" / "forget.npy"
+    for path in (fixed, shuffled):
+        path.parent.mkdir()
+    write_array_file(fixed, scores, labels, tail=tail)
+    other = tail.replace(b'"positions": "fixed"', b'"positions": "shuffled"')
+    assert other != tail
+    write_array_file(shuffled, scores, labels, tail=other)
+    shutil.copy(chain / "correct.npy", shuffled.parent)
+    for path in (fixed, shuffled):
+        run(*AUDIT, "scores", path, "--data", DIGITS, "--out", tmp_path / "f.svg")
+        _, texts = drawing(tmp_path / "f.svg")
+        assert "samples" in texts
+        assert not {"learned once", "never learned"} & set(texts)
+
+
 @pytest.mark.parametrize("what", ["scores", "verify"])
 def test_a_full_disk_behind_the_output_is_one_line(chain, what):
     command = f"{sys.executable} {AUDIT[1]} {what} {chain}/forget.npy --data {DIGITS} > /dev/full"
