@@ -155,7 +155,7 @@ help:  ## this list
 	@echo '                          -reinitialised -5x'
 
 smoke: | $$(venv)  ## the whole method on 5,000 embedded digits, in a minute
-	@$(MAKE) --no-print-directory table DATA=tests/data RUNS=runs/smoke DATA_RATIOS="0.1 0.3" PRUNE_RATIOS=0.8
+	@$(MAKE) --no-print-directory table DATA=tests/data RUNS=$(RUNS:runs%=runs/smoke%) DATA_RATIOS="0.1 0.3" PRUNE_RATIOS=0.8
 	@echo 'The whole method runs on this machine. To judge it takes more data: make table1'
 
 table1 table1-%: DATASET = CIFAR100
@@ -178,7 +178,8 @@ ablation: $$(foreach PROTOCOL,$$(PROTOCOLS),$$(finetuned))  ## each departure al
 
 # A table ends with itself, kept beside its runs, and with what to type next.
 asked     = --epochs $(strip $(EPOCHS) $(if $(tuned),--tune-epochs $(tuned)) $(FLAGS))
-report    = $(PYTHON) report.py table --format $(FORMAT) --asked=$(call shell_quoted,$(asked)) $^
+insist    = --asked=$(call shell_quoted,$(asked))
+report    = $(PYTHON) report.py table --format $(FORMAT) $(insist) $^
 effects   = $(PYTHON) tests/study.py effects --format $(FORMAT) $^
 saved     = $(if $(filter ablation,$@),$(RUNS)/$@-$(MODEL)-$(DATASET),$(folder)/$@).$(suffix-$(FORMAT))
 suffix-text     = txt
@@ -201,8 +202,8 @@ table1 $(rows) table $(grids) ablation: | $$(venv)
 
 figures: | $$(tools)  ## figures 1 and 2, cost and scores, of the finished runs of a table
 	$(tell_absent)
-	$(PYTHON) report.py figure1 $(call present,$(finetuned)) --out $(folder)/figure1.svg
-	$(PYTHON) report.py figure2 $(call present,$(finetuned)) --out $(folder)/figure2.svg
+	$(PYTHON) report.py figure1 $(insist) $(call present,$(finetuned)) --out $(folder)/figure1.svg
+	$(PYTHON) report.py figure2 $(insist) $(call present,$(finetuned)) --out $(folder)/figure2.svg
 	$(PYTHON) tests/study.py tradeoff $(call present,$(finetuned)) --out $(folder)/tradeoff.svg
 	$(PYTHON) tests/audit.py scores --data $(DATA) $(call present,$(scores)) --out $(folder)/scores.svg
 
@@ -212,8 +213,7 @@ verify: | $$(venv)  ## recompute what the finished files of a table claim
 
 # How far it is. The steps that are left are those that make -n prints.
 steps_left = steps=$$($(MAKE) --no-print-directory -n $(1) 2>&1); printf '%s\n' "$$steps"
-progress   = $(PYTHON) tests/status.py $(1) --runs $(RUNS) --jobs $(jobs) $(if $(RUN),--elsewhere) $(run) \
-             --asked=$(call shell_quoted,$(asked))
+progress   = $(PYTHON) tests/status.py $(1) --runs $(RUNS) --jobs $(jobs) $(if $(RUN),--elsewhere) $(run) $(insist)
 
 status: | $$(venv)  ## what of a table is done, and the time left; runs no step
 	@$(call steps_left,table) | $(call progress,status)
@@ -239,7 +239,7 @@ $(RESULTS)/%.md: $(RESULTS)/%.csv $(statistics) | $$(venv)
 	$(PYTHON) report.py table $< --format markdown > $@
 	@echo >> $@
 	$(PYTHON) tests/study.py effects $< --format markdown >> $@
-$(picture)-figure%.svg: $(table1_csv) report.py | $$(tools)
+$(picture)-figure%.svg: $(table1_csv) $(statistics) | $$(tools)
 	$(PYTHON) report.py figure$* $(table1_csv) --out $@
 $(picture)-forest.svg: $(table1_csv) $(statistics) | $$(tools)
 	$(PYTHON) tests/study.py forest $(table1_csv) --out $@
@@ -313,6 +313,10 @@ samples  = $(if $(filter matched-%,$(set)),--share $(ratio) ,$(if $(subset),--su
 renewed  = $(if $(filter crestfresh-%,$(set)),--renew always )
 trainer  = $(if $(filter crest-% crestfresh-%,$(set)),tests/crest.py $(network) --share $(ratio) $(renewed),train.py $(network) $(samples))
 
+# Pruning trains nothing, so of FLAGS it takes those of the device.
+of_device = $(shell printf '%s\n' $(call shell_quoted,$(FLAGS)) | grep -oE -- '--(device|precision)[ =]+[^ ]+')
+testing  = $(strip $(of_device) $(run))
+
 # The pruning method, and the checkpoint that gives the initial weights where it takes them.
 prune    = --ratio $(firstword $(pruning))$(method-$(method))
 method-live     = $() --scope live
@@ -329,7 +333,7 @@ initial  = $(if $(filter %-rewound,$*),$(RUNS)/$(dir $(*D))untrained/dense.pt) \
 needs = $(if $(wildcard $@),,$(1) $(venv) begin)
 
 .PRECIOUS: $(addprefix $(RUNS)/%/,forget.npy correct.npy errors.npy full/dense.pt subset.npy dense.pt)
-.PRECIOUS: $(addprefix $(RUNS)/%/,pruned.pt finetuned.pt)
+.PRECIOUS: $(addprefix $(RUNS)/%/,pruned.pt finetuned.pt) $(addprefix $(RUNS)/%-5x/,pruned.pt finetuned.pt)
 
 $(RUNS)/%/forget.npy $(RUNS)/%/correct.npy $(RUNS)/%/errors.npy $(RUNS)/%/full/dense.pt: | $$(needs)
 	$(python) forget.py $(network) $(train) $(scoring) $(run) $(arrays) --out $(RUNS)/$*/full/dense.pt
@@ -341,7 +345,7 @@ $(RUNS)/%/dense.pt: | $$(call needs,$$(subset))
 	$(python) $(trainer)$(train) $(run) --out $@
 
 $(RUNS)/%/pruned.pt: | $$(call needs,$(RUNS)/$$(*D)/dense.pt $$(initial))
-	$(python) prune.py --in $(firstword $|) $(prune) $(run) --out $@
+	$(python) prune.py --in $(firstword $|) $(prune) $(testing) --out $@
 
 $(RUNS)/%/finetuned.pt: | $$(call needs,$(RUNS)/$$*/pruned.pt)
 	$(python) finetune.py --in $(firstword $|) $(mask) $(train) $(run) --out $@
@@ -353,7 +357,7 @@ after    = $(@D)/$(2)$(patsubst -5,,-$(1)).pt
 so_far   = $(shell LC_ALL=C awk 'BEGIN { print 1 - (1 - $(firstword $(pruning))) ^ ($(1) / 5) }')
 fifth    = $(strip $(seed) --epochs $(shell expr $(TUNE_EPOCHS) / 5) $(FLAGS))
 define round
-$(python) prune.py --in $(before) --ratio $(so_far) $(run) --out $(call after,$(1),pruned)
+$(python) prune.py --in $(before) --ratio $(so_far) $(testing) --out $(call after,$(1),pruned)
 $(python) finetune.py --in $(call after,$(1),pruned) $(mask) $(fifth) $(run) --out $(call after,$(1),finetuned)
 
 endef

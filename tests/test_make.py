@@ -17,7 +17,7 @@ import torch
 
 import report
 import status
-from conftest import DIGITS, PYTHON, ROOT, clean_environment, make, run, start
+from conftest import DIGITS, PYTHON, ROOT, clean_environment, make, run, run_of, start
 
 SMALL = ("DATASET=MNIST", "MODEL=fcnet", f"DATA={DIGITS}", "EPOCHS=2", "PRUNE_RATIOS=0.8", "DATA_RATIOS=0.1")
 SEED = "runs/new/paper/MNIST/lenet/seed3"
@@ -308,6 +308,23 @@ def test_table_is_kept_beside_its_runs_and_says_what_comes_next(finished):
     assert seeds.startswith("more seeds: make table ") and seeds.endswith('SEEDS="0 1 2"')
 
 
+def test_figures_are_of_the_settings_that_were_asked_for(finished):
+    process = start("make", f"PYTHON={PYTHON}", f"RUNS={finished[0]}", *TWO, "FLAGS=--lr 3e-4", "figures")
+    _, err = process.communicate()
+    assert process.returncode and "figure1" not in err and "--asked disagree in first_training" in err
+
+
+@pytest.mark.parametrize("file", ["published_accuracies.csv", "published_curves.csv"])
+def test_pictures_are_made_again_when_published_numbers_change(file):
+    out = make("-n", "-W", f"tests/data/{file}", "results")
+    for picture in ("figure1", "figure2", "forest"):
+        assert f" {picture} tests/results/resnet18-cifar100-paper.csv" in out
+
+
+def test_smoke_of_other_epochs_has_a_folder_of_its_own():
+    assert "--scores runs/smoke/epochs3/paper/MNIST/fcnet/seed0/forget.npy" in make("-n", "smoke", "EPOCHS=3")
+
+
 def test_a_table_that_cannot_be_kept_is_shown(finished, tmp_path):
     """As where a folder of results may be read alone."""
     seed = copy(finished, tmp_path)
@@ -344,6 +361,33 @@ def test_make_takes_the_pruning_method_from_the_path(method, flags):
     *_, pruning, tuning = make("-n", "RUNS=runs/new", f"{folder}/finetuned.pt").splitlines()
     assert f"prune.py --in {SEED}/low-0.1/dense.pt {flags} --data data" in pruning
     assert f"finetune.py --in {folder}/pruned.pt" in tuning and "--seed 3 --epochs 10" in tuning
+
+
+@pytest.mark.parametrize("method", ["p0.8", "p0.8-5x"])
+def test_pruning_takes_the_device_of_flags_and_no_flag_of_training(method):
+    flags = "FLAGS=--lr 3e-4 --device=cpu --precision bf16"
+    lines = make("-n", "RUNS=runs/new", flags, f"{SEED}/low-0.1/{method}/finetuned.pt").splitlines()
+    prunings = [line for line in lines if "prune.py" in line]
+    assert prunings
+    for line in prunings:
+        assert " --device=cpu --precision bf16 --data data" in line and "--lr" not in line
+
+
+@pytest.mark.parametrize("method", ["p0.8", "p0.8-5x"])
+def test_a_failure_after_a_step_leaves_its_files(tmp_path, method):
+    """As where the line of progress cannot be printed; a program that makes its outputs stands for Python."""
+    stand_in = """#!/bin/sh
+        case "$*" in *progress*) exit 1;; *knobs.py*) exit 0;; esac
+        while [ $# -gt 1 ]; do [ "$1" = --out ] && mkdir -p "$(dirname "$2")" && touch "$2"; shift; done
+        """
+    (tmp_path / "python").write_text(stand_in)
+    (tmp_path / "python").chmod(0o755)
+    folder = tmp_path / f"paper/MNIST/fcnet/seed0/full/{method}"
+    words = ("-j1", f"PYTHON={tmp_path}/python", f"RUNS={tmp_path}", folder / "finetuned.pt")
+    process = start("make", *words, env=clean_environment())
+    _, err = process.communicate()
+    assert process.returncode and "Error 1" in err
+    assert (folder / "pruned.pt").exists() and (folder / "finetuned.pt").exists()
 
 
 def test_untrained_weights_are_rewound_to_themselves():
@@ -390,7 +434,7 @@ def test_five_rounds_end_where_one_shot_does(tmp_path):
     steps = ["forget", "prune", "finetune", *(f"{s}-{i}" for i in range(2, 6) for s in ("prune", "finetune"))]
     assert list(last["args"]) == steps
     assert sum(last["args"][step]["epochs"] for step in steps if step.startswith("finetune")) == 5
-    assert report.load_run(folder / "p0.8-5x/finetuned.pt").method == "5 rounds"
+    assert run_of(folder / "p0.8-5x/finetuned.pt").method == "5 rounds"
 
 
 # ------------------------------------------------------------------------------------------------------- the knobs
