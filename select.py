@@ -39,8 +39,8 @@ CUT = 0.3  # what ccs leaves out, unless --cut says otherwise
 def select(scores, order, ratio, seed, ties="random", cut=CUT):
     """The M = round(ratio * N) indices of the coreset, int64 [M], ascending.
 
-    scores: [N], or for BY_ERRORS errors [N, C]; order: of ORDERS; ties at the cut: "random" draws from `seed`,
-    "index" takes the first; cut: the share that ccs leaves out.
+    scores: [N], or for BY_ERRORS errors [N, C]; order: of ORDERS; ties at the border: "random" draws from
+    `seed`, "index" takes the first; cut: the share that ccs leaves out.
     """
     rng = np.random.default_rng([seed, 0])  # stream 0 of the seed; train.py says who draws from the others
     places = rng.permutation(len(scores))  # of equal scores, the one with the lower place comes first
@@ -100,7 +100,7 @@ def digest(scores):
 
 
 def describe(scores, subset, order, ratio, seed, ties, labels=None, correct=None):
-    """Lines on the coreset: size, scores, ties at the cut, what the other end shares, classes, never-learned."""
+    """Lines on the coreset: size, scores, ties at the border, what the other end shares, classes, never-learned."""
     inside = scores[subset]
     lines = [f"{order} {ratio:g}: {len(subset)} of {len(scores)} samples, scores {inside.min():g} to {inside.max():g}"]
     if order in ("low", "high", "el2n"):
@@ -126,10 +126,10 @@ def describe_ties(scores, subset, order, ratio, seed, ties):
     how = {"random": "at random", "index": "by index"}[ties]
     lines = []
     if scores.min() == scores.max():
-        lines.append(f"all scores are equal, so low and high are chosen {how} alone")
+        lines.append(f"all scores are equal, so {order} is chosen {how} alone")
     lines.append(f"{(inside == border).sum()} of the {(scores == border).sum()} that score {border:g}, {how}")
     shared = np.intersect1d(subset, select(scores, other, ratio, seed, ties))
-    if len(shared):
+    if len(shared) and order != "el2n":  # low goes by other scores
         lines.append(f"{len(shared)} are in the coreset of {other} {ratio:g}, too")
     return lines
 

@@ -367,6 +367,14 @@ def test_el2n_has_the_largest_norms(scored):
     assert min(norms[i] for i in chosen) > border - 1e-12 and max(norms[i] for i in rest) < border + 1e-12
 
 
+def test_el2n_shares_nothing_with_low_which_goes_by_other_scores(scored, tmp_path):
+    flags = ("--ratio", 0.6, "--out", tmp_path / "x.npy")
+    assert "too" not in run("select.py", "--scores", scored / "errors.npy", "--order", "el2n", *flags)
+    assert "are in the coreset of low 0.6, too" in run(
+        "select.py", "--scores", scored / "forget.npy", "--order", "high", *flags
+    )
+
+
 def published_budgets(num, bins):
     """The rule of the CCS program: from the smallest stratum up, each gets the mean of what is left, or all it has."""
     order, budgets = torch.argsort(torch.tensor(bins), stable=True).tolist(), [0] * len(bins)
