@@ -20,7 +20,6 @@ import io
 import itertools
 import math
 import re
-import shlex
 import signal
 import statistics
 import sys
@@ -35,7 +34,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from train import DATASETS, Parser, contents, duration, fail, first_line, read, replacing, script_of
+from train import DATASETS, Parser, asked_flags, contents, duration, fail, first_line, read, replacing, script_of
 
 COLOURS = {  # of the orders, as tables and figures arrange them; others come after (Okabe and Ito)
     "base": "#000000",
@@ -126,14 +125,11 @@ OLD_HEADERS = {"first": "first_training", "tuning": "fine_tuning", "pruning": "m
 LATER_FIELDS = {"scoring"}  # that files of earlier versions lack
 
 
-def load_run(path):
-    """The Run of a checkpoint; exits with one line if its last steps are not a pruning and a fine-tuning."""
-    run, _ = run_and_scores(path)
-    return run
-
-
 def run_and_scores(path):
-    """As `load_run`, and the digest of the scores that chose the coreset, "" where none did."""
+    """The Run of a checkpoint, and the digest of the scores that chose the coreset, "" where none did.
+
+    Exits with one line if its last steps are not a pruning and a fine-tuning.
+    """
     checkpoint = read(path)
     try:
         run = checked(describe(checkpoint))
@@ -254,7 +250,8 @@ def order_of(args, training):
     share = training.get("share", 1.0)
     subset = training.get("subset", "")
     if "select" in args:
-        return with_share(selected_order(args, training), share), args["select"]["ratio"]
+        ratio = args["select"]["ratio"]
+        return with_share(selected_order(args, training), share, ratio), ratio
     if training["epochs"] == 0:
         return "untrained", DATA_RATIO_OF["untrained"]
     if subset or (share >= 1 and samples < size):  # files of earlier versions do not tell a subset's digest
@@ -267,11 +264,14 @@ def order_of(args, training):
     return with_share("base", share), DATA_RATIO_OF["base"]
 
 
-def with_share(order, share):
-    """The order, with the share of its samples that an epoch takes where that is not 1; `long` of a random coreset."""
+def with_share(order, share, ratio=1.0):
+    """The order, with the share of its samples that an epoch takes where that is not 1.
+
+    A random coreset, of that ratio, is `long` if an epoch takes as many samples as the baseline's.
+    """
     if share == 1:
         return order
-    if share > 1 and order == "random":
+    if order == "random" and math.isclose(share * ratio, 1, rel_tol=1e-4):  # the share comes rounded
         return "long"
     return f"{order} share {share:g}"
 
@@ -654,8 +654,8 @@ def protocol_of(args, tuning):
 def rank(protocol):
     """Where a protocol comes among others: with fewer departures first."""
     positions = {name: position for position, name in enumerate(DEPARTURES)}
-    numbers = [positions.get(name, -1) for name in departures(protocol)]
-    return len(numbers), numbers
+    places = [positions.get(name, -1) for name in departures(protocol)]
+    return len(places), places
 
 
 def relevant_protocol(protocol, order):
@@ -873,8 +873,8 @@ def cell_and_seed_residuals(cells, seeds, values):
     indicators += [[seed == level for seed in seeds] for level in dict.fromkeys(seeds)]
     design = np.array(indicators, dtype=np.float64).T
     y = np.array(values, dtype=np.float64)
-    effects, _, rank, _ = np.linalg.lstsq(design, y, rcond=1e-9)
-    return y - design @ effects, len(y) - int(rank)
+    effects, _, levels, _ = np.linalg.lstsq(design, y, rcond=1e-9)  # levels: of them the independent ones
+    return y - design @ effects, len(y) - int(levels)
 
 
 def pooled_noise(runs, last_epochs=1):
@@ -937,7 +937,7 @@ def noises_of(runs, last_epochs=1):
 def difference(experiment, order, reference, rows, noise=None, measure=Run.end):
     """The Estimate of order - reference over rows [(data ratio, prune ratio)], averaged within a seed first.
 
-    It rests on the seeds that have the most of these rows; None if there is no pair. measure: of a Run, in %.
+    It rests on the seeds of `paired_runs`; None if there is no pair. measure: of a Run, in %.
     noise: the PooledNoise; None to go by these pairs alone.
     """
     pairs = paired_runs(experiment, order, reference, rows)
@@ -960,15 +960,21 @@ def difference(experiment, order, reference, rows, noise=None, measure=Run.end):
 
 
 def paired_runs(experiment, order, reference, rows):
-    """[[(run, run of the reference)] of a seed], for the seeds that have the most of the rows."""
-    pairs = defaultdict(list)
+    """[[(run, run of the reference)] of a seed], for the seeds that have the most of the rows, and the same ones."""
+    pairs = defaultdict(dict)
     for row in rows:
         runs = experiment.at(order, *row)
         references = experiment.at(reference, *row)
         for seed in sorted(runs.keys() & references.keys()):
-            pairs[seed].append((runs[seed], references[seed]))
-    most = max(map(len, pairs.values()), default=0)
-    return [of_seed for of_seed in pairs.values() if len(of_seed) == most]
+            pairs[seed][row] = runs[seed], references[seed]
+    most = max(pairs.values(), key=len, default={})
+    return [list(of_seed.values()) for of_seed in pairs.values() if of_seed.keys() == most.keys()]
+
+
+def has_all_rows(experiment, order, reference):
+    """Whether a seed has both orders in every row of the experiment."""
+    pairs = paired_runs(experiment, order, reference, experiment.rows)
+    return bool(pairs) and len(pairs[0]) == len(experiment.rows)
 
 
 def paired_half_width(values):
@@ -1020,9 +1026,9 @@ def is_their_experiment(runs):
     train_size = DATASETS[runs[0].dataset][2]
     if not runs[0].data.startswith(f"{train_size} + ") or runs[0].data.endswith(NOT_ORIGINAL):
         return False
-    settings = {run.fine_tuning for run in runs if run.method == "magnitude"}
-    settings |= {run.first_training for run in runs if run.order != "untrained"}
-    return all(flags.startswith(THEIR_SETTINGS) for flags in settings)
+    trainings = {run.fine_tuning for run in runs if run.method == "magnitude"}
+    trainings |= {run.first_training for run in runs if run.order != "untrained"}
+    return all(flags.startswith(THEIR_SETTINGS) for flags in trainings)
 
 
 def published_curves(model, dataset):
@@ -1140,10 +1146,8 @@ def mean_row(experiments, experiment, orders, noises, published):
     row = row_start(experiments, experiment, "mean", "")
     noise = noises[experiment.method]
     for pair in compared_pairs(orders):
-        pairs = paired_runs(experiment, *pair, experiment.rows)
-        complete = bool(pairs) and len(pairs[0]) == len(experiment.rows)
         row[title(*pair)] = None
-        if complete:
+        if has_all_rows(experiment, *pair):
             estimate = difference(experiment, *pair, experiment.rows, noise)
             theirs = [published_difference(experiment, pair, ratios, published) for ratios in experiment.rows]
             known = None not in theirs
@@ -1354,6 +1358,7 @@ def made_from(runs, experiments):
         f"First training: {first_training}. Fine-tuning: {'; '.join(tunings)}.",
         f"Protocol: {', '.join(protocols)}. Seeds: {' '.join(map(str, seeds))}.",
     ]
+    lines += scored_otherwise(runs, first_training)
     if list(methods) != ["magnitude"] and len(methods) == 1:
         lines.append(f"Pruning: {', '.join(methods)}.")
     lines += machines_of(runs)
@@ -1363,6 +1368,12 @@ def made_from(runs, experiments):
     if missing:
         lines.append(f"Missing runs: {len(missing)} (make -n names them).")
     return lines
+
+
+def scored_otherwise(runs, first_training):
+    """A line for each scoring run that had other settings than the first training."""
+    others = {run.scoring for run in runs if is_scored(run.order)} - {first_training, "", UNKNOWN}
+    return [f"Scored by another training than the first: {scoring}." for scoring in sorted(others)]
 
 
 def machines_of(runs):
@@ -1530,10 +1541,12 @@ def protocol_in_words(protocol):
 def standing(experiment, measure, noise=None):
     """Where low and high networks stand to the baseline in all cells: below, above or on no sure side of it.
 
-    None without them. measure: of a Run, in %; noise: as in `difference`.
+    None unless all are there. measure: of a Run, in %; noise: as in `difference`.
     """
+    if not all(has_all_rows(experiment, order, "base") for order in ("low", "high")):
+        return None
     estimates = [difference(experiment, order, "base", experiment.rows, noise, measure) for order in ("low", "high")]
-    if any(estimate is None or estimate.half_width is None for estimate in estimates):
+    if any(estimate.half_width is None for estimate in estimates):
         return None
     return side_of_all(estimates).replace("neither", "on no sure side of")
 
@@ -1697,14 +1710,8 @@ def draw_bar(axis, x, width, accuracies, edge, fill):
 
 def asked(text):
     """What --asked says, as `load_runs` takes it: {field: (settings, "--asked")}."""
-    parser = Parser("")
-    parser.add_training_flags()
-    parser.add_device_flags()
-    parser.add_argument("--tune-epochs", type=int)
-    flags = vars(parser.parse_args(shlex.split(text)))
-    tuning = dict(flags)
-    if flags["tune_epochs"] is not None:
-        tuning["epochs"] = flags["tune_epochs"]
+    flags = asked_flags(text)
+    tuning = flags | {"epochs": flags["tune_epochs"]}
     return {"first_training": (settings([flags]), ASKED), "fine_tuning": (settings([tuning]), ASKED)}
 
 
@@ -1715,6 +1722,12 @@ def print_or_write(text, path):
             file.write(text.encode())
     except OSError as error:
         fail(f"cannot print ({first_line(error)})")
+
+
+def require_text_file(parser, path):
+    """Exit with one line if a table would take the place of a result, as of the first file after an empty --out."""
+    if path and path.endswith((".pt", ".npy", ".csv")):
+        parser.error(f"argument --out: {path} would be a text in the place of a result")
 
 
 COMMANDS = """
@@ -1745,6 +1758,8 @@ def main():
         parser.error("argument --out: a figure needs a file")
     if args.command == "runs" and args.out and not args.out.endswith(".csv"):
         parser.error(f"argument --out: {args.out} must end in .csv, by which other commands know it")
+    if args.command == "table":
+        require_text_file(parser, args.out)
 
     runs = load_runs(args.inputs, args.asked)
     if args.command in figures:

@@ -27,6 +27,7 @@ import math
 import os
 import pickle
 import platform
+import shlex
 import sys
 import tempfile
 import time
@@ -995,6 +996,18 @@ class Parser(argparse.ArgumentParser):
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
         torch.backends.cuda.matmul.allow_tf32 = False  # TORCH_ALLOW_TF32_CUBLAS_OVERRIDE turns it on
+
+
+def asked_flags(text):
+    """The training flags {flag: value} in one text, which make hands on as --asked; "tune_epochs": of fine-tuning."""
+    parser = Parser("")
+    parser.add_training_flags()
+    parser.add_device_flags()
+    parser.add_argument("--tune-epochs", type=NATURAL)
+    flags = vars(parser.parse_args(shlex.split(text)))
+    if flags["tune_epochs"] is None:
+        flags["tune_epochs"] = flags["epochs"]
+    return flags
 
 
 def open_closed_streams():

@@ -9,6 +9,8 @@ and no verdict. The rule, with the margin of the data set:
     the claim              the interval is within the margin    p <= 0.05, and the seeds agree    else
     a difference, + or -   no effect                            holds, or opposite, by its sign   open
     no difference, =       holds                                fails                             open
+
+Without runs of it a contrast is "not run".
 """
 
 import functools
@@ -260,7 +262,7 @@ def weights_left(table):
 
 
 def single_weights(table):
-    """Pruning methods that remove whole filters are structured; magnitude zeroes single weights."""
+    """Pruning methods that remove whole filters are structured; magnitude, whatever the runs, zeroes single weights."""
     return "single weights become zero", "fails"
 
 
@@ -293,6 +295,9 @@ CLAIMS = (
             *both(CIFAR100, cells_of([0.3], PRUNED)),
             less(CIFAR100, "random", "base", TABLE1),
             less(CIFAR100, "untrained", "base"),
+            less(CIFAR100, "untrained", "low"),
+            less(CIFAR100, "untrained", "high"),
+            less(CIFAR100, "untrained", "random"),
         ),
     ),
     Claim(
@@ -416,7 +421,7 @@ CLAIMS = (
         15,
         "coreset networks are more flexible when fine-tuned",
         "5.1, 7",
-        remark="no test: they gain more because they start lower",
+        remark="no test: they gain more, but start lower",
     ),
     Claim(
         16,
@@ -613,7 +618,8 @@ def noise_and_half_width(contrast, table, values, of_seeds):
 def weighed(contrast, table):
     """(Estimate or None, count in words): of a contrast's mean, or, where it is claimed of every pair, of the weakest.
 
-    Whether all pairs differ from 0 on one side is as sure as the least sure one; p is 1 where their signs differ.
+    Whether all pairs differ from 0 on one side is as sure as the least sure one; p is 1 where their signs differ. With
+    too few seeds for a p the weakest is the one nearest 0.
     """
     if not contrast.every:
         return estimated(contrast, table), ""
@@ -622,9 +628,11 @@ def weighed(contrast, table):
         for plus, minus in zip(contrast.plus, contrast.minus, strict=True)
     ]
     estimates = [estimated(pair, table) for pair in pairs]
-    if any(estimate is None or estimate.p is None for estimate in estimates):
+    if None in estimates:
         return None, ""
     above = sum(estimate.mean > 0 for estimate in estimates)
+    if any(estimate.p is None for estimate in estimates):
+        return min(estimates, key=lambda estimate: abs(estimate.mean)), f"{above} of {len(pairs)} above 0, nearest 0 "
     weakest = max(estimates, key=lambda estimate: estimate.p)
     if above not in (0, len(pairs)):
         weakest = weakest._replace(p=1.0)
@@ -662,12 +670,29 @@ class Judgement(NamedTuple):
     estimate: Estimate | None  # of a primary contrast p is Holm-corrected over the list
     count: str  # in words, where pairs are counted
     source: str  # the csv
+    is_mixed: bool = False  # whether the networks that it compares within a seed ran on several machines
     verdict: str = ""  # of a primary contrast
 
     @property
     def text(self):
         """The estimate, and how many of its seeds have its sign; - without one."""
-        return self.count + estimate_in_words(self.estimate)
+        return self.count + estimate_in_words(self.estimate) + (f" {MIXED}" if self.is_mixed else "")
+
+
+MIXED = "†"
+
+
+def is_mixed(contrast, table):
+    """Whether the networks that a contrast compares within a seed ran on several machines, or with other versions.
+
+    These train other networks from one seed, so such a pair is less of a pair.
+    """
+    first_order, first_cell = contrast.plus[0]
+    for seed in table.experiment.at(first_order, *first_cell):
+        machines = {run.machine for _, run in weighted_runs(contrast, table.experiment, seed)}
+        if len(machines) > 1:
+            return True
+    return False
 
 
 def estimate_in_words(estimate, count_seeds=True):
@@ -684,16 +709,23 @@ def estimate_in_words(estimate, count_seeds=True):
 
 
 def judgement_on(claim, contrast, protocol, tables):
-    """The Judgement of a contrast on the table that has most seeds of it, then most cells; still without a verdict."""
+    """The Judgement of a contrast on one table, still without a verdict.
+
+    It is the table that has most seeds of it; of these, one whose pairs are of one machine; then the one of most cells.
+    """
     best = Judgement(claim, contrast, protocol, None, "", "")
-    most = (0, 0)
+    most = (0,)
     for table in tables:
         if (table.network, table.protocol) != (contrast.network, protocol):
             continue
         estimate, count = weighed(contrast, table)
-        if estimate and (len(estimate.values), len(table.experiment.runs)) > most:
-            most = len(estimate.values), len(table.experiment.runs)
-            best = best._replace(estimate=estimate, count=count, source=table.source)
+        if estimate is None:
+            continue
+        mixed = is_mixed(contrast, table)
+        worth = len(estimate.values), not mixed, len(table.experiment.runs)
+        if worth > most:
+            most = worth
+            best = best._replace(estimate=estimate, count=count, source=table.source, is_mixed=mixed)
     return best
 
 
@@ -758,6 +790,13 @@ CLAIM_NOTES = (
     "holds, opposite: p <= 0.05 and the seeds agree; no effect: the interval is within the margin; else open.",
     "Of a claimed equality: holds within the margin, fails with p <= 0.05. Margin: 0.2 points on MNIST, 1 on CIFAR.",
 )
+
+
+def mixed_note(judgements):
+    """What the mark of pairs of several machines means, a line where there are any."""
+    if not any(judgement.is_mixed for judgement in judgements):
+        return []
+    return [f"{MIXED}: networks of one seed ran on several machines or versions, which train others from that seed."]
 
 
 def claim_rows(judgements, theirs):
@@ -827,7 +866,7 @@ def claims(paths, style):
         fail("no claim of the paper is about these networks, by the text or as released")
     judged_claims = dict.fromkeys(judgement.claim for judgement in judgements)
     tests = f"p is Holm-corrected over the {len(every)} contrasts of the list; one without runs counts as a test, too."
-    notes = [*CLAIM_NOTES, tests, *experiments]
+    notes = [*CLAIM_NOTES, tests, *mixed_note(judgements), *experiments]
     if style == "text":
         paragraphs = [claim_as_text(claim, judgements, theirs) for claim in judged_claims]
         return "\n".join([*paragraphs, notes_as_text(notes, style)])

@@ -56,6 +56,13 @@ def refusal(*command, **kwargs):
     return err
 
 
+def run_of(path):
+    """The Run of a checkpoint."""
+    import report  # here, since it takes the seconds of `import torch`
+
+    return report.run_and_scores(str(path))[0]
+
+
 def clean_environment():
     """This one without what a `make test` around it put there."""
     return {key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key != "MFLAGS"}

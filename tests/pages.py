@@ -44,6 +44,7 @@ from claims import (
     published_estimate,
     published_in_words,
     share_kept,
+    shared_by_network,
     tables_of,
 )
 from report import (
@@ -57,6 +58,8 @@ from report import (
     noises_of,
     paired_half_width,
     seconds_of,
+    serves,
+    title,
 )
 from study import SCORE_FILES, WHY, method_rows, published_scores, why_title, whys_of, whys_shown
 from train import Parser, fail, replacing
@@ -77,6 +80,7 @@ class Results:
         if not self.files:
             fail(f"{folder} has no csv files of `report.py runs`")
         self.tables = tables_of([str(self.folder / name) for name in self.files])
+        shared_by_network(self.tables)  # which refuses files of two experiments
         self.judgements = judged(self.tables)
 
     def path(self, name):
@@ -340,12 +344,17 @@ def ends_block(results):
 
 def moves(beside):
     """What the departures, alone and together, move the baseline and the coresets of [Why] by."""
-    text, *others = WHY
-    changes = ["frozen BatchNorm alone", "weights that grow back alone", "as released"]
+    text, frozen, regrown, program = WHY
+    changes = {
+        "frozen BatchNorm alone": (frozen, text),
+        "weights that grow back alone": (regrown, text),
+        "as released": (program, text),
+        "as released, less frozen BatchNorm alone": (program, frozen),
+    }
     rows = []
-    for change, place in zip(changes, others, strict=True):
-        row = [change, difference(beside[0].ends[place][0], beside[0].ends[text][0])]
-        row += [difference(one.ends[place][1], one.ends[text][1]) for one in beside]
+    for change, (place, other) in changes.items():
+        row = [change, difference(beside[0].ends[place][0], beside[0].ends[other][0])]
+        row += [difference(one.ends[place][1], one.ends[other][1]) for one in beside]
         rows.append(row)
     return markdown(["points moved by", "base", *(one.order for one in beside)], rows)
 
@@ -402,9 +411,11 @@ def fit_block(results):
                 gaps[order].append(published_estimate(contrast).mean - ours.mean)
                 seeds.append(len(ours.values))
     every = gaps["low"] + gaps["high"]
+    if not every:
+        return "Not run as released.\n"
     seen = math.sqrt(statistics.fmean(gap**2 for gap in every))
     expected = table.noises[1].run.sigma * math.sqrt(2 + 2 / statistics.fmean(seeds))
-    row = [f"{statistics.fmean(gaps[order]):+.2f}" for order in ("low", "high")]
+    row = [f"{statistics.fmean(gaps[order]):+.2f}" if gaps[order] else "-" for order in ("low", "high")]
     titles = ["published less as released, points: low", "high", "root mean square", "expected of noise"]
     return markdown(titles, [[*row, f"{seen:.2f}", f"{expected:.2f}"]], left=0)
 
@@ -412,11 +423,14 @@ def fit_block(results):
 def controls_block(results):
     """Coresets beside networks that were not trained before pruning, or on all data for as few steps."""
     references = ("base", "untrained", "matched")
+    compared = [(order, CELL) for order in ("matched", "untrained", "low", "high", "random", "long", "el2n", "ccs")]
+    compared += [(order, cells_of([0.3], [0.8])) for order in ("low", "high", "random")]
     rows = []
-    for order in ("matched", "untrained", "low", "high", "random", "long", "el2n", "ccs"):
-        judgements = [results.on(less(CIFAR100, order, reference), "paper") for reference in references]
+    for order, cells in compared:
+        judgements = [results.on(less(CIFAR100, order, reference, cells), "paper") for reference in references]
         if judgements[0].estimate:
-            rows.append([order, *("" if order == one.contrast.minus[0][0] else one.text for one in judgements)])
+            name = order if cells == CELL else f"{order}, {100 * cells[0][0]:g} % of the data"
+            rows.append([name, *("" if order == one.contrast.minus[0][0] else one.text for one in judgements)])
     return markdown(["by the text, 80 % pruned", *(f"less {reference}" for reference in references)], rows)
 
 
@@ -538,7 +552,9 @@ def scores_block(_):
 
 
 def provenance(results):
-    """A line for each csv: protocol, cells, runs, seeds, machines, hours; and the commands that make it again."""
+    """A line for each csv: protocol, how many orders in how many cells, runs, seeds, machines, hours; then the commands
+    that make it again.
+    """
     rows = []
     commands = []
     for name, runs in results.files.items():
@@ -558,7 +574,7 @@ def provenance(results):
         )
         commands.append(f"# {stem}")
         commands += map(in_short_lines, commands_of(runs))
-    titles = ["table", "protocol", "cells", "runs", "seeds", "machines", "hours"]
+    titles = ["table", "protocol", "order x cell", "runs", "seeds", "machines", "hours"]
     return markdown(titles, rows, left=2) + "\n```sh\n" + "\n".join(commands) + "\n```\n"
 
 
@@ -566,7 +582,10 @@ SUFFIX = {method: f"-{word}".rstrip("-") for word, method in METHOD_IN_PATH.item
 
 
 def commands_of(runs):
-    """The make commands that make these runs again, a list; what is there already is not made twice."""
+    """The make commands that make these runs again, a list; what is there already is not made twice.
+
+    They tell neither epochs nor FLAGS: the pages are of the paper's training.
+    """
     places = {}  # {protocol: {order: {seeds: {(data ratio, prune ratio in words)}}}}
     for experiment in experiments_of(runs):
         of_orders = places.setdefault(experiment.protocol, {})
@@ -776,18 +795,25 @@ def crest_costs(results, network):
     return rows
 
 
+def is_of_cell(run):
+    """Whether a run is of 10 % of the data, or of all, and 80 % pruned."""
+    data_ratio, prune_ratio = CELL[0]
+    return run.data_ratio in (data_ratio, 1) and run.prune_ratio == prune_ratio
+
+
 def methods_block(results):
-    """Pruning methods against magnitude on LeNet, network by network."""
+    """Pruning methods against magnitude on LeNet in one cell, network by network."""
     of_lenet = [runs for runs in results.files.values() if (runs[0].model, runs[0].dataset) == LENET]
-    runs = max(of_lenet, key=lambda runs: len({run.method for run in runs}), default=[])
+    most_methods = max(of_lenet, key=lambda runs: len({run.method for run in runs}), default=[])
+    runs = [run for run in most_methods if serves(run, "paper") and is_of_cell(run)]
+    orders = in_order(run.order for run in runs)
     rows = []
-    titles = ["LeNet, MNIST, by the text"]
     for row in method_rows(experiments_of(runs), noises_of(runs)):
-        if "magnitude" in row["Pruning"]:
-            estimates = {name: entry for name, entry in row.items() if isinstance(entry, Estimate)}
-            titles[1:] = [name.lower() for name in estimates]
-            rows.append([row["Pruning"].replace(" - ", " less "), *map(estimate_in_words, estimates.values())])
-    return markdown(titles, rows)
+        method, reference = row["Pruning"].split(" - ")
+        if reference == "magnitude":
+            name = "random mask" if method == "random" else method  # random is a coreset, too
+            rows.append([f"{name} less {reference}", *(estimate_in_words(row[title(order)]) for order in orders)])
+    return markdown(["LeNet, MNIST, by the text", *orders], rows)
 
 
 # ----------------------------------------------------------------------------------------------------------- pages

@@ -8,8 +8,8 @@ the same files; and `progress` after every run.
 
 The time comes from the networks that are done in these folders, or from a few
 training steps timed here. It counts what a step takes besides training
-(start-up, evaluations) and which steps wait for others: nothing of a seed can
-begin before forget.py has ended.
+(start-up, evaluations) and which steps wait for others: no coreset of a seed
+can begin before forget.py has ended.
 """
 
 import argparse
@@ -20,7 +20,6 @@ import json
 import os
 import platform
 import re
-import shlex
 import signal
 import sys
 import time
@@ -236,19 +235,14 @@ def check_data(runs, folder):
 
 def check_settings(runs, asked):
     """Exit with one line if a finished run, or the network that it was pruned from, was made with other flags."""
-    from train import Parser, fail
+    from train import asked_flags, fail
 
-    parser = Parser("")
-    parser.add_training_flags()
-    parser.add_device_flags()
-    parser.add_argument("--tune-epochs", type=int)
-    flags = vars(parser.parse_args(shlex.split(asked)))
-    tune_epochs = flags["epochs"] if flags["tune_epochs"] is None else flags["tune_epochs"]
+    flags = asked_flags(asked)
     for path in finished(runs):
         _, made, _ = last_step(path) or ("", {}, 0)
         wanted = {key: flags[key] for key in ("lr", "batch_size", "precision")}
         if path.name == "finetuned.pt":
-            wanted["epochs"] = tune_epochs // 5 if path.match("*-5x/*") else tune_epochs
+            wanted["epochs"] = flags["tune_epochs"] // (5 if path.match("*-5x/*") else 1)
         elif path.parent.name != "untrained":
             wanted["epochs"] = flags["epochs"]
         for key, value in wanted.items():

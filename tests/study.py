@@ -61,11 +61,14 @@ from report import (
     made_from,
     noises_of,
     paired_half_width,
+    paired_runs,
     panel_title,
     panels,
+    pooled_noise,
     print_or_write,
     pyplot,
     render,
+    require_text_file,
     row_start,
     save_figure,
     side_of,
@@ -89,7 +92,7 @@ EFFECTS = (  # order, reference
 
 EFFECT_NOTES = (
     "Main effects are averaged within a seed, and their unit is the network; seeds alone: ± is of their paired t test.",
-    "Of its sign: how many of the seeds have the sign of all cells' effect.",
+    "Cells: of how many of the table's the mean is. Of its sign: how many of the seeds have the sign of the mean.",
     "Last three epochs: of the mean accuracy after them, or after all where there are fewer.",
     "Before, after pruning: not fine-tuned; ± is of the paired t test of these seeds alone, since noise differs there.",
 )
@@ -114,11 +117,12 @@ def effect_rows(experiments, noises, late_noises):
 
 
 def effect_row(experiment, order, reference, noise, late_noise):
-    """One main effect, over all cells and each data ratio's, and what it was before; None without a pair."""
+    """One main effect, over its cells and each data ratio's, and what it was before; None without a pair."""
     whole = difference(experiment, order, reference, experiment.rows, noise)
     if whole is None:
         return None
-    row = {"Main effect": title(order, reference), "All cells": whole}
+    cells = len(paired_runs(experiment, order, reference, experiment.rows)[0])
+    row = {"Main effect": title(order, reference), "Cells": f"{cells}/{len(experiment.rows)}", "Mean": whole}
     row["Seeds alone"] = difference(experiment, order, reference, experiment.rows)
     if len(experiment.data_ratios) > 1:
         for data_ratio in experiment.data_ratios:
@@ -169,11 +173,11 @@ def equivalences(rows, dataset):
     lines = []
     margin = MARGIN[dataset]
     for row in rows:
-        effect = row["All cells"]
+        effect = row["Mean"]
         if effect.half_width is not None and abs(effect.mean) + effect.half_width < margin:
             names = [row.get(name) for name in ("Protocol", "Pruning", "Main effect")]
             name = " ".join(filter(None, names))
-            lines.append(f"{name}: equivalent, the whole interval is within ± {margin} points.")
+            lines.append(f"{name}, {row['Cells']} cells: equivalent, the whole interval is within ± {margin} points.")
     return lines
 
 
@@ -545,7 +549,7 @@ WHY = {
 }
 
 
-SAME_MASK_AND_BASELINE = {"released": "frozen+regrown"}  # for orders that know no scores
+AS_RELEASED = "frozen+regrown"  # the same for orders that know no scores
 
 
 class Why(NamedTuple):
@@ -559,19 +563,23 @@ class Why(NamedTuple):
 
 
 def whys_of(paths):
-    """{order: Why} of low, high and random.
+    """{order: Why} of low, high and random, or of random alone.
 
     Runs of the authors' program depart in three ways more; for random coresets, which know no scores, they cannot.
     """
-    runs = load_runs(paths)
-    noises = {1: noises_of(runs)["magnitude"]}
+    runs = [run for run in load_runs(paths) if run.method == "magnitude"]
+    noises = {1: pooled_noise(runs)}
     tables = {}
+    orders = ("low", "high", "random")
     for place, protocol in WHY.items():
-        table = table_of(runs, protocol) or table_of(runs, SAME_MASK_AND_BASELINE.get(protocol, protocol))
+        table = table_of(runs, protocol)
+        if table is None and protocol == "released":
+            table = table_of(runs, AS_RELEASED)
+            orders = ("random",)
         if table is None:
             fail(f"this picture takes runs under {', '.join(WHY.values())}, and there are none under {protocol}")
         tables[place] = table._replace(noises=noises)
-    whys = {order: why_of(order, tables) for order in ("low", "high", "random")}
+    whys = {order: why_of(order, tables) for order in orders}
     if not any(why.seeds for why in whys.values()):
         fail("no order has its runs and the baseline's under all four protocols with the same seeds")
     return whys
@@ -579,10 +587,10 @@ def whys_of(paths):
 
 def whys_shown(whys):
     """[Why] of low and high where both have the same three seeds or more, else of the order with most seeds."""
-    low, high, random = whys.values()
-    if low.seeds == high.seeds and len(low.seeds) >= FEWEST_SEEDS:
+    low, high = whys.get("low"), whys.get("high")
+    if low and low.seeds == high.seeds and len(low.seeds) >= FEWEST_SEEDS:
         return [low, high]
-    return [max((random, low, high), key=lambda why: len(why.seeds))]
+    return [max(reversed(whys.values()), key=lambda why: len(why.seeds))]
 
 
 def why_of(order, tables):
@@ -633,7 +641,7 @@ def finish_why(figure, axis, whys, colours):
     names = []
     for (batchnorm, weights), protocol in WHY.items():
         called = {"paper": "\n= the paper's text", "released": "\n= as released"}.get(protocol, "")
-        names.append(f"BatchNorm {batchnorm}, pruned weights {weights}{called}")
+        names.append(f"baseline's BatchNorm {batchnorm},\npruned weights {weights}{called}")
     axis.set_yticks([-row for row in range(len(WHY))], names, fontsize=9.5)
     axis.set_ylim(-len(WHY) + 0.4, 0.6)
     axis.spines["left"].set_visible(False)
@@ -674,6 +682,8 @@ def controls(paths, out):
         fail("this picture takes runs of untrained networks, at 80 % pruned")
     table = tables[0]
     gains = {order: estimated(less(table.network, order, "base"), table) for order in ORDER_NAMES}
+    if gains["untrained"] is None:
+        fail("this picture takes runs of untrained networks and of the baseline, with a seed in common")
     orders = sorted((order for order in gains if gains[order]), key=lambda order: gains[order].mean)
     figure, axis = pyplot().subplots(figsize=(8, 1.5 + 0.36 * len(orders)))
     colours = colours_of(orders)
@@ -700,9 +710,9 @@ def controls_title(table, orders):
     coresets = [order for order in orders if order not in ("untrained", "matched")]
     better = [order for order in coresets if above_untrained(table, order)]
     if not better and above_untrained(table, "matched"):
-        return "No coreset is shown to end above a network pruned untrained; all data, as briefly, is"
+        return "No coreset of 10 % is shown to end above a network pruned untrained; all data, as briefly, is"
     if not better:
-        return "No coreset is shown to end above a network pruned untrained"
+        return "No coreset of 10 % is shown to end above a network pruned untrained"
     if better == coresets:
         return "Every coreset ends above a network pruned untrained"
     return f"Above a network pruned untrained end {', '.join(better)}"
@@ -758,6 +768,8 @@ def published_scores(path):
 def scores_of(row):
     """The PublishedScores of a line of the file."""
     network = row["model"].lower(), row["dataset"]
+    if network not in SCORE_FILES:
+        raise ValueError(f"it names {', '.join(network)}, of which there are none")
     classes, _, size, _ = DATASETS[row["dataset"]]
     counts = MNIST_CLASSES if row["dataset"] == "MNIST" else [size / classes] * classes
     differ = 1 - sum((count / size) ** 2 for count in counts)
@@ -780,8 +792,8 @@ def sum_of_flips(rates):
 def scores(path, out):
     """Write the picture of the published scores: five histograms over what chance gives."""
     every = published_scores(path)
-    figure, axes = pyplot().subplots(1, len(every), sharex=True, sharey=True, figsize=(8, 2.7))
-    for axis, one in zip(axes, every, strict=True):
+    figure, axes = pyplot().subplots(1, len(every), sharex=True, sharey=True, figsize=(8, 2.7), squeeze=False)
+    for axis, one in zip(axes.flat, every, strict=True):
         axis.bar(range(11), one.shares, color="#9DB4C8", width=0.9)
         axis.plot(range(11), one.chance, "o", color="#D55E00", ms=3.5)
         axis.set_title(NAMES[one.network].replace(", ", "\n"), fontsize=9.5)
@@ -839,6 +851,8 @@ def main():
     args = parser.start("out")
     if args.command not in ("claims", *tables) and not args.out:
         parser.error("argument --out: a picture needs a file")
+    if args.command in ("claims", *tables):
+        require_text_file(parser, args.out)
     if args.command == "scores" and len(args.inputs) > 1:
         parser.error("scores takes one file, tests/data/published_scores.csv")
 

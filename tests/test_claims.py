@@ -382,6 +382,41 @@ def test_a_checkpoint_is_judged_too(chain):
     assert verdicts_in(told, "high less random") == {"published": "claimed +", "paper": "not run"}
 
 
+def test_one_seed_of_every_cell_leaves_the_claim_of_each_open(tmp_path):
+    runs = [one for one in report.load_runs([str(RELEASED)]) if one.seed == 0]
+    (tmp_path / "one.csv").write_text(report.write_csv(runs))
+    table = claims.table_of(runs, "released")
+    gain, count = claims.weighed(claims.EVERY_CELL, table)
+    found = accuracies(RELEASED)
+    gains = [by_seed(found, order, "base", [cell], [0])[0] for order in ("low", "high") for cell in NINE]
+    assert count == f"{sum(one > 0 for one in gains)} of 18 above 0, nearest 0 "
+    assert gain.values == pytest.approx([min(gains, key=abs)])
+    told = run("tests/study.py", "claims", tmp_path / "one.csv")
+    assert verdicts_in(told, "low, high less base, each of nine cells")["released"] == "open"
+
+
+def test_pairs_of_two_machines_are_marked_and_come_after_others(tmp_path):
+    """The same runs twice, in one of them seed 1's baseline on another machine."""
+    runs = report.load_runs([str(TEXT)])
+    mixed = []
+    for one in runs:
+        elsewhere = (one.order, one.seed) == ("base", 1)
+        mixed.append(one._replace(machine=f"another {one.machine}" if elsewhere else one.machine))
+    paths = {}
+    for name, of_file in (("alike", runs), ("mixed", mixed)):
+        paths[name] = tmp_path / f"{name}.csv"
+        paths[name].write_text(report.write_csv(of_file))
+    texts = {}
+    for names in (("alike",), ("mixed",), ("mixed", "alike")):
+        told = run("tests/study.py", "claims", *(paths[name] for name in names))
+        _, below = told.split(": low less base, nine cells\n")
+        texts[names] = next(line for line in below.splitlines() if line.startswith("    paper"))
+        assert ("†: networks of one seed ran on several machines" in told) == (names == ("mixed",))
+    assert "†" in texts["mixed",]
+    assert "†" not in texts["alike",]
+    assert texts["mixed", "alike"] == texts["alike",]
+
+
 def test_two_seeds_leave_a_claim_open(tmp_path):
     runs = report.load_runs([str(RELEASED)])
     (tmp_path / "two.csv").write_text(report.write_csv([run for run in runs if run.seed < 2]))
@@ -435,6 +470,15 @@ def test_why_says_what_its_gains_say(tmp_path):
     assert "What two departures of the program do to the coreset's gain" in words_of(tmp_path / "other.svg")
 
 
+def test_why_takes_no_other_protocol_for_as_released(tmp_path):
+    """Low and high under both departures alone are not the program's; a random coreset is."""
+    runs = []
+    for one in report.load_runs([str(ABLATION)]):
+        runs.append(one._replace(protocol="frozen+regrown") if one.protocol == "released" else one)
+    (tmp_path / "x.csv").write_text(report.write_csv(runs))
+    assert [why.order for why in study.whys_shown(study.whys_of([str(tmp_path / "x.csv")]))] == ["random"]
+
+
 def test_why_shows_low_and_high_when_they_have_three_seeds(tmp_path):
     """Runs under frozen and regrown made up from those of paper and released."""
     runs = report.load_runs([str(TEXT)]) + report.load_runs([str(RELEASED)])
@@ -453,9 +497,8 @@ def test_why_shows_low_and_high_when_they_have_three_seeds(tmp_path):
 def test_controls_say_what_their_differences_say(tmp_path):
     pytest.importorskip("matplotlib")
     run("tests/study.py", "controls", TEXT, "--out", tmp_path / "controls.svg")
-    assert "No coreset is shown to end above a network pruned untrained; all data, as briefly, is" in words_of(
-        tmp_path / "controls.svg"
-    )
+    title = "No coreset of 10 % is shown to end above a network pruned untrained; all data, as briefly, is"
+    assert title in words_of(tmp_path / "controls.svg")
     other = with_ends(TEXT, tmp_path / "text.csv", lambda one: 3.0 if one.order == "low" else 0.0)
     run("tests/study.py", "controls", other, "--out", tmp_path / "other.svg")
     assert "Above a network pruned untrained end low" in words_of(tmp_path / "other.svg")
@@ -472,7 +515,21 @@ def test_pictures_refuse_what_they_cannot_show(tmp_path):
     controls = [one for one in report.load_runs([str(TEXT)]) if one.order in ("base", "random")]
     (tmp_path / "x.csv").write_text(report.write_csv(controls))
     assert "low or high" in refusal("tests/study.py", "forest", tmp_path / "x.csv", "--out", out)
+    runs = report.load_runs([str(TEXT)])
+    no_baseline = [one for one in runs if one.order != "base"]
+    (tmp_path / "x.csv").write_text(report.write_csv(no_baseline))
+    assert "of the baseline" in refusal("tests/study.py", "controls", tmp_path / "x.csv", "--out", out)
+    no_magnitude = [one._replace(method="global") for one in report.load_runs([str(ABLATION)])]
+    (tmp_path / "x.csv").write_text(report.write_csv(no_magnitude))
+    assert "this picture takes runs under" in refusal("tests/study.py", "why", tmp_path / "x.csv", "--out", out)
     assert not out.exists()
+
+
+def test_published_scores_of_one_network_are_a_picture(tmp_path):
+    lines = (ROOT / "tests" / "data" / "published_scores.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "x.csv").write_text("".join(lines[:2]))
+    run("tests/study.py", "scores", tmp_path / "x.csv", "--out", tmp_path / "x.svg")
+    assert "Bars: share of samples, published." in " ".join(words_of(tmp_path / "x.svg"))
 
 
 def test_pictures_name_the_network_that_they_show(tmp_path):
@@ -578,6 +635,31 @@ def test_a_changed_csv_changes_page_verdict_and_answer(remade, tmp_path):
         [line for line in one.splitlines() if line.startswith("| [1](#claim-1)")] for one in (text, other.read_text())
     )
     assert "**holds**" in before[0] and after[0].count("**opposite**") == 2
+
+
+def test_an_order_that_a_pruning_method_lacks_moves_no_column(tmp_path):
+    """Nor does another prune ratio or protocol add lines that look alike."""
+    runs = report.load_runs([str(RESULTS / "lenet-mnist-pruning-ablation.csv")])
+    held = [one for one in runs if (one.method, one.order) != ("channels", "low")]
+    held += [one._replace(prune_ratio=0.6) for one in runs if one.method == "global"]
+    held += [one._replace(protocol="regrown") for one in runs if one.method in ("magnitude", "random")]
+    tables = []
+    for of_file in (runs, held):
+        (tmp_path / "x.csv").write_text(report.write_csv(of_file))
+        tables.append(pages.methods_block(pages.Results(tmp_path)).splitlines())
+    whole, lacking = tables
+    (row,) = [line for line in whole if line.startswith("| channels")]
+    fields = row.split(" | ")
+    assert whole[0] == "| LeNet, MNIST, by the text | base | low | high | random |"
+    assert lacking == [" | ".join([*fields[:2], "-", *fields[3:]]) if line == row else line for line in whole]
+
+
+def test_results_of_two_experiments_make_no_page(tmp_path):
+    shutil.copy(RELEASED, tmp_path / "a.csv")
+    with_recipe(RELEASED, tmp_path / "b.csv", 0.01)
+    (tmp_path / "README.md").write_text(page_of(["answer"]))
+    err = refusal("tests/pages.py", tmp_path / "README.md", "--results", tmp_path)
+    assert "b.csv" in err and "disagree in first_training" in err
 
 
 def test_a_block_that_nothing_makes_is_refused(tmp_path):

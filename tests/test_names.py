@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import report
-from conftest import DIGITS, ROOT, refusal, run
+from conftest import DIGITS, ROOT, refusal, run, run_of
 
 USUAL = ("--data", DIGITS, "--device", "cpu")
 
@@ -123,8 +123,8 @@ def test_another_value_of_a_flag_is_another_cell_or_is_refused(held, tmp_path, c
             continue  # the first training's are those that a report goes by; train.py and restore compare the others
         other = with_flag(held, tmp_path / f"{flag}.pt", step, flag, OTHER[flag])
         try:
-            one = report.load_run(str(chain / "hold.pt"))
-            two = report.load_run(other)
+            one = run_of(chain / "hold.pt")
+            two = run_of(other)
             report.load_runs([str(chain / "hold.pt"), other])
             assert one.cell != two.cell or one.seed != two.seed, flag
         except SystemExit:
@@ -135,7 +135,7 @@ def test_another_value_of_a_flag_is_another_cell_or_is_refused(held, tmp_path, c
 
 def test_scores_of_another_network_are_named(held, tmp_path):
     path = with_flag(held, tmp_path / "x.pt", "forget", "model", "lenet")
-    assert report.load_run(path).order == "low of lenet"
+    assert run_of(path).order == "low of lenet"
     assert "Low of lenet" in run("report.py", "table", path)
 
 
@@ -150,7 +150,7 @@ def test_the_cut_of_ccs_is_in_its_name(held, tmp_path, cut, order):
     args = {step: dict(flags) for step, flags in held["args"].items()}
     args["select"] |= {"order": "ccs", "cut": cut}
     torch.save(held | {"args": args}, tmp_path / "x.pt")
-    assert report.load_run(str(tmp_path / "x.pt")).order == order
+    assert run_of(tmp_path / "x.pt").order == order
 
 
 def test_values_from_networks_of_other_trainings_are_not_pooled(held, tmp_path, chain):
@@ -163,7 +163,7 @@ def test_values_from_networks_of_other_trainings_are_not_pooled(held, tmp_path, 
         words = ("--in", chain / "dense.pt", "--ratio", 0.8, "--start", start, *USUAL, "--out", "p.pt")
         run("prune.py", *words, cwd=tmp_path)
         run("finetune.py", "--in", "p.pt", "--epochs", 1, *USUAL, "--out", "f.pt", cwd=tmp_path)
-        methods.append(report.load_run(str(tmp_path / "f.pt")).method)
+        methods.append(run_of(tmp_path / "f.pt").method)
     assert methods == [
         "start trained (forget: 3 epochs, 4000 samples, lr 0.001, batch size 64)",
         "start trained (train: 2 epochs, 64 samples, lr 0.01, batch size 64)",
@@ -289,4 +289,4 @@ def test_the_machines_of_all_steps_are_told(held, tmp_path):
     earlier = {step: dict(history) for step, history in held["earlier"].items()}
     earlier["train"]["device"] = "NVIDIA H200"
     torch.save(held | {"earlier": earlier}, tmp_path / "x.pt")
-    assert report.load_run(str(tmp_path / "x.pt")).machine.endswith("; earlier steps on NVIDIA H200")
+    assert run_of(tmp_path / "x.pt").machine.endswith("; earlier steps on NVIDIA H200")

@@ -18,7 +18,7 @@ import scipy.stats
 import torch
 
 import report
-from conftest import DIGITS, ROOT, make, refusal, run
+from conftest import DIGITS, ROOT, make, refusal, run, run_of
 
 PUBLISHED = DIGITS / "published_accuracies.csv"
 RESULTS = sorted((ROOT / "tests" / "results").glob("*.csv"))
@@ -325,6 +325,15 @@ def test_table_says_what_is_missing_and_what_it_was_made_from(tmp_path):
     assert "Protocol: released. Seeds: 0.\n" in out
     assert lines_of(out)[1:] == [["0.1", "0.4", "42.00", "+1.00", "+2.88"], ["0.1", "0.8", "41.00", "-", "-"]]
     assert "±" not in out.split("Published")[0]
+
+
+def test_scores_of_another_training_are_told():
+    runs = several(2)
+    scored = [one._replace(scoring=runs[0].first_training) if one.order in ("low", "high") else one for one in runs]
+    assert "Scored by" not in report.table(scored, "text")
+    other = [one._replace(scoring=one.scoring.replace("lr 0.001", "lr 0.03")) for one in scored]
+    told = " ".join(report.table(other, "text").split())
+    assert "Scored by another training than the first: 10 epochs, lr 0.03, batch size 64, fp32." in told
 
 
 def test_an_order_without_its_baseline_shows_its_own_accuracy(chain):
@@ -718,6 +727,7 @@ CHANGES = {  # what of a run, flags that are not the usual
     "order own abcdef01": {"forget": None, "select": None, "train": {"subset": "abcdef0123"}},
     "order own": {"forget": None, "select": None, "train": {"subset": ""}},
     "order long": {"select": {"order": "random"}, "train": {"share": 10.0}},
+    "order random share 7": {"select": {"order": "random"}, "train": {"share": 7.0}},
     "order matched": {"forget": None, "select": None, "train": {"share": 0.1, "subset": ""}},
     "order untrained": {"forget": None, "select": None, "train": {"epochs": 0, "samples": 4000}},
     "order el2n": {"select": {"order": "el2n"}},
@@ -733,7 +743,7 @@ CHANGES = {  # what of a run, flags that are not the usual
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_runs_are_named_by_the_flags_that_made_them(held, tmp_path, what):
-    one = report.load_run(change(held, tmp_path / "x.pt", CHANGES[what]))
+    one = run_of(change(held, tmp_path / "x.pt", CHANGES[what]))
     field, value = what.split(" ", 1)
     assert getattr(one, field) == value
     if "own" in value:
@@ -745,26 +755,26 @@ def test_runs_are_named_by_the_flags_that_made_them(held, tmp_path, what):
 
 def test_the_size_of_an_own_subset_is_not_worked_out_from_a_rounded_epoch(held, tmp_path):
     flags = {"subset": "abcdef0123", "subset_size": 1234, "share": 0.1, "samples": 123}
-    one = report.load_run(change(held, tmp_path / "x.pt", {"forget": None, "select": None, "train": flags}))
+    one = run_of(change(held, tmp_path / "x.pt", {"forget": None, "select": None, "train": flags}))
     assert one.data_ratio == 1234 / 4000
 
 
 def test_a_checkpoint_of_an_older_version_is_the_same_run(held, tmp_path):
     """Its ties are called lot; flags of prune.py that are newer than it are not there."""
-    now = report.load_run(change(held, tmp_path / "x.pt", {"select": {"ties": "random"}}))
+    now = run_of(change(held, tmp_path / "x.pt", {"select": {"ties": "random"}}))
     old_steps = {"select": {"ties": "lot"}}
-    assert report.load_run(change(held, tmp_path / "x.pt", old_steps)) == now
+    assert run_of(change(held, tmp_path / "x.pt", old_steps)) == now
     steps = {step: dict(flags) for step, flags in held["args"].items()}
     for flag in ("scope", "criterion", "structure", "start"):
         steps["prune"].pop(flag, None)
     del steps["select"]["ties"]
     torch.save(held | {"args": steps}, tmp_path / "x.pt")
-    assert report.load_run(str(tmp_path / "x.pt")) == now
+    assert run_of(tmp_path / "x.pt") == now
 
 
 def test_the_cost_of_an_order_counts_its_scoring(held, tmp_path):
-    assert report.load_run(change(held, tmp_path / "x.pt", {})).trained == 3 * 400 + 4000 + 3 * 4000
-    random = report.load_run(change(held, tmp_path / "x.pt", {"select": {"order": "random"}}))
+    assert run_of(change(held, tmp_path / "x.pt", {})).trained == 3 * 400 + 4000 + 3 * 4000
+    random = run_of(change(held, tmp_path / "x.pt", {"select": {"order": "random"}}))
     assert random.trained == 3 * 400 + 4000
 
 
@@ -776,7 +786,7 @@ def test_steps_done_twice_are_told_in_full(held, tmp_path):
 
     def pruned_again(ratio, epochs):
         again = {"prune-2": prune | {"ratio": ratio}, "finetune-2": tune | {"epochs": epochs}}
-        return report.load_run(change(held, tmp_path / "x.pt", again, earlier))
+        return run_of(change(held, tmp_path / "x.pt", again, earlier))
 
     one = pruned_again(0.9, 2)
     assert one.method == "prune 0.8 0.9, tune 1 2"
@@ -786,7 +796,7 @@ def test_steps_done_twice_are_told_in_full(held, tmp_path):
     assert one.seconds == pytest.approx(held["seconds"] + history["seconds"] + 12)
     assert pruned_again(0.96, 1).method == "2 rounds"  # 0.2^2 is left
     assert pruned_again(0.96, 2).method == "prune 0.8 0.96, tune 1 2"
-    only = report.load_run(change(held, tmp_path / "x.pt", {"finetune-2": tune}, {"finetune": history}))
+    only = run_of(change(held, tmp_path / "x.pt", {"finetune-2": tune}, {"finetune": history}))
     assert only.method == "prune 0.8, tune 1 1, steps prune finetune finetune-2"
     unfinished = change(held, tmp_path / "x.pt", {"prune-2": prune})
     assert "run prune.py and then finetune.py" in refusal("report.py", "table", unfinished)
@@ -859,7 +869,7 @@ BROKEN = {
 def test_a_broken_checkpoint_is_one_line(held, tmp_path, capsys, how):
     torch.save(held | BROKEN[how], tmp_path / "x.pt")
     with pytest.raises(SystemExit):
-        report.load_run(str(tmp_path / "x.pt"))
+        run_of(tmp_path / "x.pt")
     err = capsys.readouterr().err
     assert "x.pt" in err
     assert err.count("\n") == 1
@@ -1118,6 +1128,13 @@ def test_figure1_says_where_coreset_networks_end(tmp_path):
     assert "As released, coreset networks end above the baseline." in texts
     assert len(with_prefix(ids, "line-paper-")) == len(with_prefix(ids, "line-released-")) == 3 * 4
     assert "as released, 10 % of the data, 40 % pruned" in texts
+
+
+def test_a_figure_says_nothing_of_orders_that_lack_a_cell(tmp_path):
+    runs = [one for one in shifted(-3, "paper") if (one.order, one.prune_ratio) != ("low", 0.8)]
+    for figure in ("figure1", "figure2"):
+        run("report.py", figure, write(tmp_path / "x.csv", runs), "--out", tmp_path / "f.svg")
+        assert "coreset networks" not in " ".join(drawing(tmp_path / "f.svg")[1])
 
 
 def test_figures_call_nothing_level_that_ends_on_two_sides(tmp_path):

@@ -59,7 +59,7 @@ def test_main_effects_cover_the_truth_when_networks_have_luck():
     hits = Counter()
     for _ in range(tries):
         for name, row in effects_of(simulated(random, 3, 0, luck=1.0)).items():
-            effect = row["All cells"]
+            effect = row["Mean"]
             hits[name] += abs(effect.mean) <= effect.half_width
     assert len(hits) == 6
     for name, count in hits.items():
@@ -77,7 +77,7 @@ def test_a_main_effect_over_one_prune_ratio_has_the_interval_of_its_cell():
     runs = several(5) + [make_run("matched", 0.1, 0.8, seed, 40 + seed % 2) for seed in range(5)]
     noise = noise_of(runs)
     (of_cell,) = (row["Matched - Base"] for row in table_of(runs) if row["Matched - Base"])
-    effect = effects_of(runs)["Matched - Base"]["All cells"]
+    effect = effects_of(runs)["Matched - Base"]["Mean"]
     half_width = scipy.stats.t.ppf(0.975, noise.run.df) * noise.run.sigma * (2 / 5) ** 0.5
     assert effect.half_width == pytest.approx(half_width, rel=1e-6)
     assert effect.half_width == of_cell.half_width
@@ -115,7 +115,7 @@ def test_main_effects_are_averaged_within_a_seed(order, reference, networks):
     row = effects_of([run._replace(dense=50 + run.seed * len(run.order)) for run in runs])[
         report.title(order, reference)
     ]
-    assert row["All cells"].mean == pytest.approx(last.mean())
+    assert row["Mean"].mean == pytest.approx(last.mean())
     assert row["Data 0.1"].mean == pytest.approx(last[:, 0].mean())
     assert row["Last three epochs"].mean == pytest.approx(last_three.mean())
     assert row["Before pruning"].values == (0, -1, -2)  # low has a letter less than base, and than high
@@ -138,11 +138,30 @@ def test_main_effects_are_averaged_within_a_seed(order, reference, networks):
     baselines = 1 if reference == "base" else 2  # networks of a seed in the mean of the reference
     variance = (1 / 2 + 1 / baselines) / 3
     half_width = scipy.stats.t.ppf(0.975, df) * sigma * np.sqrt(variance)
-    assert row["All cells"].half_width == pytest.approx(half_width)
+    assert row["Mean"].half_width == pytest.approx(half_width)
+
+
+def test_a_mean_is_of_seeds_that_have_the_same_cells():
+    """Seed 2 has as many as the others, but another one; its baseline ends higher there."""
+    kept = []
+    for one in several(3, orders=("low",)):
+        lost = (0.1, 0.8) if one.seed < 2 else (0.1, 0.4)
+        if one.order == "base" or (one.data_ratio, one.prune_ratio) != lost:
+            kept.append(one)
+    row = effects_of(kept)["Low - Base"]
+    assert row["Cells"] == "3/4"
+    assert len(row["Mean"].values) == 2
+
+
+def test_a_mean_of_some_cells_says_of_how_many_it_is(tmp_path):
+    runs = [one for one in several(5, 0.2) if one.order != "low" or one.prune_ratio == 0.4]
+    rows = effects_of(runs)
+    assert (rows["Low - Base"]["Cells"], rows["High - Base"]["Cells"]) == ("2/4", "4/4")
+    assert "Low - High, 2/4 cells: equivalent" in run(STUDY, "effects", write(tmp_path / "x.csv", runs))
 
 
 def test_equivalence_is_said_only_inside_the_margin(tmp_path):
-    line = "Low - High: equivalent, the whole interval is within ± 1.0 points."
+    line = "Low - High, 4/4 cells: equivalent, the whole interval is within ± 1.0 points."
     assert line in run(STUDY, "effects", write(tmp_path / "x.csv", several(5, 0.2)))
     assert "equivalent" not in run(STUDY, "effects", write(tmp_path / "x.csv", several(5, 3)))
 
@@ -201,7 +220,7 @@ def check_means(runs):
 
 def check_mean(mean, experiment, order, reference, noise):
     """An entry of a last row is the main effect, and its published value the mean of the published differences."""
-    effect = study.effect_row(experiment, order, reference, noise, noise)["All cells"]
+    effect = study.effect_row(experiment, order, reference, noise, noise)["Mean"]
     assert mean.values == effect.values
     assert mean.half_width == effect.half_width
     assert len(mean.values) == len(complete_seeds(experiment, order, reference))
@@ -230,7 +249,7 @@ def test_means_of_our_tables_are_their_main_effects(path):
 
 
 def test_means_are_the_main_effects_of_study(tmp_path):
-    """As printed, too: the last row has the numbers of the column All cells."""
+    """As printed, too: the last row has the numbers of the column Mean."""
     runs = several(6)
     assert check_means(runs) == 6
     path = write(tmp_path / "x.csv", runs)
@@ -241,7 +260,7 @@ def test_means_are_the_main_effects_of_study(tmp_path):
     for line in lines:
         row = dict(zip(titles, line, strict=True))
         if row["Main effect"] != "Low - High":
-            assert shown[row["Main effect"]] == row["All cells"]
+            assert shown[row["Main effect"]] == row["Mean"]
 
 
 def test_an_order_without_a_cell_has_no_mean():
@@ -451,6 +470,7 @@ NO_SCORES = {
     "results": (RESULTS[0].read_bytes(), "no column"),
     "no text": (b"\x80\x02", "codec"),
     "no line": (SCORES.read_bytes().splitlines()[0], "no line"),
+    "a network without scores": (SCORES.read_bytes().replace(b"LeNet", b"VGG"), "vgg"),
     "a word for a count": (SCORES.read_bytes().replace(b",60000,", b",many,"), "many"),
 }
 
@@ -470,6 +490,15 @@ def test_a_full_disk_behind_the_output_is_one_line(tmp_path):
     path = write(tmp_path / "x.csv", several(3))
     shell = f"{sys.executable} {ROOT}/tests/study.py effects {path} > /dev/full"
     assert "cannot print" in refusal("sh", "-c", shell)
+
+
+def test_a_table_takes_the_place_of_no_result(chain, tmp_path):
+    """As where a * follows --out, and its first file is the output."""
+    (tmp_path / "full.pt").write_text("precious")
+    for script, command in (("report.py", "table"), (STUDY, "effects"), (STUDY, "costs"), (STUDY, "claims")):
+        err = refusal(script, command, "--out", tmp_path / "full.pt", chain / "hold.pt")
+        assert "full.pt would be a text in the place of a result" in err
+    assert (tmp_path / "full.pt").read_text() == "precious"
 
 
 # -------------------------------------------------------------------------------------------------------- figures
