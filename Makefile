@@ -52,7 +52,7 @@ RUNS         = runs$(if $(filter-out 10,$(EPOCHS)),/epochs$(EPOCHS))$(if $(tuned
 FORMAT       = text
 ## your own interpreter, as python3, or else .venv
 PYTHON       = $(VENV)/bin/python
-## comes before each step: srun -X -n1 -c1 --mem=4G
+## comes before what computes: srun -X -n1 -c1 --mem=4G
 RUN          =
 
 # Threads move bits of a result, jobs do not: so each process has one thread.
