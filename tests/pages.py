@@ -353,13 +353,13 @@ def moves(beside):
     }
     rows = []
     for change, (place, other) in changes.items():
-        row = [change, difference(beside[0].ends[place][0], beside[0].ends[other][0])]
-        row += [difference(one.ends[place][1], one.ends[other][1]) for one in beside]
+        row = [change, moved(beside[0].ends[place][0], beside[0].ends[other][0])]
+        row += [moved(one.ends[place][1], one.ends[other][1]) for one in beside]
         rows.append(row)
     return markdown(["points moved by", "base", *(one.order for one in beside)], rows)
 
 
-def difference(ours, theirs):
+def moved(ours, theirs):
     """In words, the mean difference of two tuples of accuracies, by seed, and the ± of its paired t test."""
     if ours == theirs:
         return "0, the same runs"

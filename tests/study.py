@@ -184,7 +184,7 @@ def equivalences(rows, dataset):
 # ------------------------------------------------------------------------------------------------ pruning methods
 
 TWO_METHODS = "Two pruning methods: ± takes three seeds and is of the paired t test, not corrected for their number."
-UNPRUNED = "Less unpruned: the same network at prune ratio 0; ± is of the pooled noise for magnitude, else as of two."
+LESS_UNPRUNED = "Less unpruned: the same network at prune ratio 0; ± is of the pooled noise for magnitude, else as of two."
 
 
 def method_rows(experiments, noises):
@@ -254,7 +254,7 @@ def effects(runs, style):
     if False in compared:
         notes.append(TWO_METHODS)
     if True in compared:
-        notes.append(UNPRUNED)
+        notes.append(LESS_UNPRUNED)
     return render([of_effects, of_methods], notes + equivalences(of_effects, runs[0].dataset), style)
 
 
@@ -756,7 +756,7 @@ def published_scores(path):
     """[PublishedScores] of published_scores.csv; else exits with one line."""
     try:
         with open(path, newline="") as file:
-            scores = [scores_of(row) for row in csv.DictReader(file)]
+            scores = [scores_in(row) for row in csv.DictReader(file)]
         if not scores:
             raise ValueError("it has no line of scores")
         return scores
@@ -765,7 +765,7 @@ def published_scores(path):
         fail(f"cannot read scores from {path} ({reason}); it must be tests/data/published_scores.csv")
 
 
-def scores_of(row):
+def scores_in(row):
     """The PublishedScores of a line of the file."""
     network = row["model"].lower(), row["dataset"]
     if network not in SCORE_FILES:
