@@ -184,7 +184,9 @@ def equivalences(rows, dataset):
 # ------------------------------------------------------------------------------------------------ pruning methods
 
 TWO_METHODS = "Two pruning methods: ± takes three seeds and is of the paired t test, not corrected for their number."
-LESS_UNPRUNED = "Less unpruned: the same network at prune ratio 0; ± is of the pooled noise for magnitude, else as of two."
+OF_UNPRUNED = (
+    "Less unpruned: the same network at prune ratio 0; ± is of the pooled noise for magnitude, else as of two."
+)
 
 
 def method_rows(experiments, noises):
@@ -254,7 +256,7 @@ def effects(runs, style):
     if False in compared:
         notes.append(TWO_METHODS)
     if True in compared:
-        notes.append(LESS_UNPRUNED)
+        notes.append(OF_UNPRUNED)
     return render([of_effects, of_methods], notes + equivalences(of_effects, runs[0].dataset), style)
 
 
