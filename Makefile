@@ -314,7 +314,7 @@ renewed  = $(if $(filter crestfresh-%,$(set)),--renew always )
 trainer  = $(if $(filter crest-% crestfresh-%,$(set)),tests/crest.py $(network) --share $(ratio) $(renewed),train.py $(network) $(samples))
 
 # Pruning trains nothing, so of FLAGS it takes those of the device.
-of_device = $(shell printf '%s\n' $(call shell_quoted,$(FLAGS)) | grep -oE -- '--(device|precision)[ =]+[^ ]+')
+of_device := $(shell printf '%s\n' $(call shell_quoted,$(FLAGS)) | grep -oE -- '--(device|precision)[ =]+[^ ]+')
 testing  = $(strip $(of_device) $(run))
 
 # The pruning method, and the checkpoint that gives the initial weights where it takes them.

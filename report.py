@@ -960,15 +960,16 @@ def difference(experiment, order, reference, rows, noise=None, measure=Run.end):
 
 
 def paired_runs(experiment, order, reference, rows):
-    """[[(run, run of the reference)] of a seed], for the seeds that have the most of the rows, and the same ones."""
+    """[[(run, run of the reference)] of a seed], for the seeds that have the most of the rows: those that most have."""
     pairs = defaultdict(dict)
     for row in rows:
         runs = experiment.at(order, *row)
         references = experiment.at(reference, *row)
         for seed in sorted(runs.keys() & references.keys()):
             pairs[seed][row] = runs[seed], references[seed]
-    most = max(pairs.values(), key=len, default={})
-    return [list(of_seed.values()) for of_seed in pairs.values() if of_seed.keys() == most.keys()]
+    shared = Counter(map(tuple, pairs.values()))  # {rows: how many seeds have just these}
+    most = max(shared, key=lambda rows: (len(rows), shared[rows]), default=())
+    return [list(of_seed.values()) for of_seed in pairs.values() if tuple(of_seed) == most]
 
 
 def has_all_rows(experiment, order, reference):
@@ -1730,6 +1731,16 @@ def require_text_file(parser, path):
         parser.error(f"argument --out: {path} would be a text in the place of a result")
 
 
+def require_all_kept(path, runs):
+    """Exit with one line if the csv at `path` has runs that are not among these: they may be nowhere else."""
+    if not path or not Path(path).exists():
+        return
+    kept = {(run.cell, run.seed) for run in runs}
+    lost = [run for run in read_csv(path) if (run.cell, run.seed) not in kept]
+    if lost:
+        fail(f"{path} has {len(lost)} runs that the inputs lack: give --out another file, or move this one away")
+
+
 COMMANDS = """
 commands, each with an example:
   table     Table 1, or a table of several protocols or pruning methods
@@ -1765,6 +1776,7 @@ def main():
     if args.command in figures:
         figures[args.command](runs, args.out)
     elif args.command == "runs":
+        require_all_kept(args.out, runs)
         print_or_write(write_csv(runs), args.out)
     else:
         print_or_write(table(runs, args.format), args.out)

@@ -128,9 +128,10 @@ def describe_ties(scores, subset, order, ratio, seed, ties):
     if scores.min() == scores.max():
         lines.append(f"all scores are equal, so {order} is chosen {how} alone")
     lines.append(f"{(inside == border).sum()} of the {(scores == border).sum()} that score {border:g}, {how}")
-    shared = np.intersect1d(subset, select(scores, other, ratio, seed, ties))
-    if len(shared) and order != "el2n":  # low goes by other scores
-        lines.append(f"{len(shared)} are in the coreset of {other} {ratio:g}, too")
+    if order != "el2n":  # low goes by other scores
+        shared = np.intersect1d(subset, select(scores, other, ratio, seed, ties))
+        if len(shared):
+            lines.append(f"{len(shared)} are in the coreset of {other} {ratio:g}, too")
     return lines
 
 

@@ -415,6 +415,7 @@ CLAIMS = (
             gain_by_data("high", 0.1, 0.3, measure=LAST_THREE),
             gain_by_data("low", 0.1, 0.2),
             gain_by_data("high", 0.1, 0.2),
+            gain_by_data("random", 0.1, 0.3),
         ),
     ),
     Claim(
@@ -564,24 +565,29 @@ def within_networks(weighted):
     return all(math.isclose(weight, 0, abs_tol=1e-9) for weight in weights.values())
 
 
-def estimated(contrast, table, seeds=None):
-    """The Estimate of a contrast, with its uncorrected p-value, over the seeds that have all of its runs, or None.
-
-    seeds: to go by these alone.
-    """
+def measured_seeds(contrast, table, seeds=None):
+    """[(value, [(weight, Run)])] of the seeds that a contrast rests on; seeds: to go by these alone."""
     first_order, first_cell = contrast.plus[0]
-    values = []
-    of_seeds = []
+    measured = []
     for seed in sorted(table.experiment.at(first_order, *first_cell)):
         weighted = weighted_runs(contrast, table.experiment, seed)
         value = weighted_sum(contrast, weighted, table.experiment)
         # A seed says nothing of a network's two prune ratios if they are of two trainings, as on two machines.
         trainings = {(run.network, run.dense) for _, run in weighted}
         two_trainings = within_networks(weighted) and len(trainings) > len({run.network for _, run in weighted})
-        if value is None or two_trainings or (seeds and seed not in seeds):
-            continue
-        values.append(value)
-        of_seeds.append(weighted)
+        if value is not None and not two_trainings and (not seeds or seed in seeds):
+            measured.append((value, weighted))
+    return measured
+
+
+def estimated(contrast, table, seeds=None):
+    """The Estimate of a contrast, with its uncorrected p-value, over the seeds that have all of its runs, or None.
+
+    seeds: to go by these alone.
+    """
+    measured = measured_seeds(contrast, table, seeds)
+    values = [value for value, _ in measured]
+    of_seeds = [weighted for _, weighted in measured]
     if not values:
         return None
     noise, half_width = noise_and_half_width(contrast, table, values, of_seeds)
@@ -615,6 +621,14 @@ def noise_and_half_width(contrast, table, values, of_seeds):
     return noise, noise.half_width(sum(weight**2 for weight in weights.values()) / len(values) ** 2)
 
 
+def pairs_of(contrast):
+    """[Contrast] of each pair where the claim is of every one, else of the contrast itself."""
+    if not contrast.every:
+        return [contrast]
+    pairs = zip(contrast.plus, contrast.minus, strict=True)
+    return [contrast._replace(plus=(plus,), minus=(minus,)) for plus, minus in pairs]
+
+
 def weighed(contrast, table):
     """(Estimate or None, count in words): of a contrast's mean, or, where it is claimed of every pair, of the weakest.
 
@@ -623,10 +637,7 @@ def weighed(contrast, table):
     """
     if not contrast.every:
         return estimated(contrast, table), ""
-    pairs = [
-        contrast._replace(plus=(plus,), minus=(minus,))
-        for plus, minus in zip(contrast.plus, contrast.minus, strict=True)
-    ]
+    pairs = pairs_of(contrast)
     estimates = [estimated(pair, table) for pair in pairs]
     if None in estimates:
         return None, ""
@@ -670,7 +681,7 @@ class Judgement(NamedTuple):
     estimate: Estimate | None  # of a primary contrast p is Holm-corrected over the list
     count: str  # in words, where pairs are counted
     source: str  # the csv
-    is_mixed: bool = False  # whether the networks that it compares within a seed ran on several machines
+    is_mixed: bool = False  # whether networks that it compares within a seed ran on two machines
     verdict: str = ""  # of a primary contrast
 
     @property
@@ -683,15 +694,15 @@ MIXED = "†"
 
 
 def is_mixed(contrast, table):
-    """Whether the networks that a contrast compares within a seed ran on several machines, or with other versions.
+    """Whether networks that a contrast compares within a seed ran on two machines, or ended with other versions.
 
     These train other networks from one seed, so such a pair is less of a pair.
     """
-    first_order, first_cell = contrast.plus[0]
-    for seed in table.experiment.at(first_order, *first_cell):
-        machines = {run.machine for _, run in weighted_runs(contrast, table.experiment, seed)}
-        if len(machines) > 1:
-            return True
+    for one in pairs_of(contrast):
+        for _, weighted in measured_seeds(one, table):
+            machines = [run.machine for _, run in weighted]
+            if machines[: len(one.plus)] != machines[len(one.plus) :]:
+                return True
     return False
 
 
@@ -793,10 +804,10 @@ CLAIM_NOTES = (
 
 
 def mixed_note(judgements):
-    """What the mark of pairs of several machines means, a line where there are any."""
+    """What the mark of pairs of two machines means, a line where there are any."""
     if not any(judgement.is_mixed for judgement in judgements):
         return []
-    return [f"{MIXED}: networks of one seed ran on several machines or versions, which train others from that seed."]
+    return [f"{MIXED}: in a seed, networks that are compared ran on two machines, which train others from one seed."]
 
 
 def claim_rows(judgements, theirs):

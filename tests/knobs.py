@@ -51,7 +51,7 @@ KINDS = {  # knob: what each of its words must be, as a pattern and in words
     "FORMAT": ("text|markdown|latex", "text, markdown or latex"),
 }
 
-SET_BY_GOAL = {"smoke": ["DATASET", "DATA", "RUNS", "DATA_RATIOS", "PRUNE_RATIOS"], "ablation": ["PROTOCOL"]}
+SET_BY_GOAL = {"smoke": ["DATASET", "DATA", "DATA_RATIOS", "PRUNE_RATIOS"], "ablation": ["PROTOCOL"]}
 SET_BY_FAMILY = {"table1": ["DATA_RATIOS", "PRUNE_RATIOS"], "grid": ["DATASET", "MODEL"]}  # table1-0.1-0.8, grid-...
 OTHER_VARIABLES = [
     "THREADS",

@@ -92,7 +92,7 @@ EFFECTS = (  # order, reference
 
 EFFECT_NOTES = (
     "Main effects are averaged within a seed, and their unit is the network; seeds alone: ± is of their paired t test.",
-    "Cells: of how many of the table's the mean is. Of its sign: how many of the seeds have the sign of the mean.",
+    "Cells: over how many of the table's the mean is. Of its sign: how many of the seeds have the sign of the mean.",
     "Last three epochs: of the mean accuracy after them, or after all where there are fewer.",
     "Before, after pruning: not fine-tuned; ± is of the paired t test of these seeds alone, since noise differs there.",
 )
@@ -121,8 +121,8 @@ def effect_row(experiment, order, reference, noise, late_noise):
     whole = difference(experiment, order, reference, experiment.rows, noise)
     if whole is None:
         return None
-    cells = len(paired_runs(experiment, order, reference, experiment.rows)[0])
-    row = {"Main effect": title(order, reference), "Cells": f"{cells}/{len(experiment.rows)}", "Mean": whole}
+    count = len(paired_runs(experiment, order, reference, experiment.rows)[0])
+    row = {"Main effect": title(order, reference), "Cells": f"{count}/{len(experiment.rows)}", "Mean": whole}
     row["Seeds alone"] = difference(experiment, order, reference, experiment.rows)
     if len(experiment.data_ratios) > 1:
         for data_ratio in experiment.data_ratios:
@@ -589,10 +589,10 @@ def whys_of(paths):
 
 def whys_shown(whys):
     """[Why] of low and high where both have the same three seeds or more, else of the order with most seeds."""
-    low, high = whys.get("low"), whys.get("high")
+    low, high, random = map(whys.get, ("low", "high", "random"))
     if low and low.seeds == high.seeds and len(low.seeds) >= FEWEST_SEEDS:
         return [low, high]
-    return [max(reversed(whys.values()), key=lambda why: len(why.seeds))]
+    return [max(filter(None, (random, low, high)), key=lambda why: len(why.seeds))]
 
 
 def why_of(order, tables):
@@ -771,7 +771,7 @@ def scores_in(row):
     """The PublishedScores of a line of the file."""
     network = row["model"].lower(), row["dataset"]
     if network not in SCORE_FILES:
-        raise ValueError(f"it names {', '.join(network)}, of which there are none")
+        raise ValueError(f"it names {', '.join(network)}, of which none are published")
     classes, _, size, _ = DATASETS[row["dataset"]]
     counts = MNIST_CLASSES if row["dataset"] == "MNIST" else [size / classes] * classes
     differ = 1 - sum((count / size) ** 2 for count in counts)

@@ -411,10 +411,37 @@ def test_pairs_of_two_machines_are_marked_and_come_after_others(tmp_path):
         told = run("tests/study.py", "claims", *(paths[name] for name in names))
         _, below = told.split(": low less base, nine cells\n")
         texts[names] = next(line for line in below.splitlines() if line.startswith("    paper"))
-        assert ("†: networks of one seed ran on several machines" in told) == (names == ("mixed",))
+        assert ("†: in a seed, networks that are compared ran on two machines" in told) == (names == ("mixed",))
     assert "†" in texts["mixed",]
     assert "†" not in texts["alike",]
     assert texts["mixed", "alike"] == texts["alike",]
+
+
+def test_the_mark_of_two_machines_goes_by_the_seeds_that_count():
+    """Of the unpruned file, seed 1's low runs go elsewhere; then its unpruned one is of another training, too."""
+    runs = report.load_runs([str(UNPRUNED)])
+    contrast = claims.pruned_less_unpruned(claims.CIFAR100, "low")
+    for changes, marked in (({}, True), ({"dense": 1.0}, False)):
+        moved = []
+        for one in runs:
+            is_it = (one.order, one.prune_ratio, one.seed) == ("low", 0, 1)
+            moved.append(one._replace(machine="another", **changes) if is_it else one)
+        assert claims.is_mixed(contrast, claims.table_of(moved, "paper")) == marked
+    assert not claims.is_mixed(contrast, claims.table_of(runs, "paper"))
+
+
+def test_cells_of_two_machines_are_marked_only_where_their_baselines_are_of_another():
+    """All of 40 % on another machine is no mixed pair; a coreset alone is, of that cell and of every one."""
+    runs = [one for one in report.load_runs([str(TEXT)]) if one.order in ("base", "low", "high")]
+    mean = claims.less(claims.CIFAR100, "low", "base", NINE)
+    for orders, marked in ((("base", "low", "high"), False), (("low",), True)):
+        moved = []
+        for one in runs:
+            elsewhere = one.prune_ratio == 0.4 and one.order in orders
+            moved.append(one._replace(machine="another") if elsewhere else one)
+        lost = [one for one in moved if one.seed != 2 or one.order != "low" or one.prune_ratio != 0.8]
+        assert claims.is_mixed(mean, claims.table_of(moved, "paper")) == marked
+        assert claims.is_mixed(claims.EVERY_CELL, claims.table_of(lost, "paper")) == marked
 
 
 def test_two_seeds_leave_a_claim_open(tmp_path):
@@ -641,7 +668,7 @@ def test_an_order_that_a_pruning_method_lacks_moves_no_column(tmp_path):
     """Nor does another prune ratio or protocol add lines that look alike."""
     runs = report.load_runs([str(RESULTS / "lenet-mnist-pruning-ablation.csv")])
     held = [one for one in runs if (one.method, one.order) != ("channels", "low")]
-    held += [one._replace(prune_ratio=0.6) for one in runs if one.method == "global"]
+    held += [one._replace(prune_ratio=0.6) for one in runs if one.method in ("magnitude", "global")]
     held += [one._replace(protocol="regrown") for one in runs if one.method in ("magnitude", "random")]
     tables = []
     for of_file in (runs, held):

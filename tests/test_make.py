@@ -309,20 +309,36 @@ def test_table_is_kept_beside_its_runs_and_says_what_comes_next(finished):
 
 
 def test_figures_are_of_the_settings_that_were_asked_for(finished):
-    process = start("make", f"PYTHON={PYTHON}", f"RUNS={finished[0]}", *TWO, "FLAGS=--lr 3e-4", "figures")
+    knobs = (f"RUNS={finished[0]}", *TWO, "FLAGS=--lr 3e-4", "figures")
+    for figure in ("figure1", "figure2"):
+        assert f"report.py {figure} --asked='--epochs 2 --lr 3e-4' " in make("-n", *knobs)
+    process = start("make", f"PYTHON={PYTHON}", *knobs, env=clean_environment())
     _, err = process.communicate()
-    assert process.returncode and "figure1" not in err and "--asked disagree in first_training" in err
+    assert process.returncode and "--asked disagree in first_training" in err
+
+
+def published_but(file):
+    """Words of make by which the published files, but for one or none, are old."""
+    names = [path.name for path in (ROOT / "tests" / "data").glob("published_*.csv")]
+    return [word for name in names if name != file for word in ("-o", f"tests/data/{name}")]
 
 
 @pytest.mark.parametrize("file", ["published_accuracies.csv", "published_curves.csv"])
 def test_pictures_are_made_again_when_published_numbers_change(file):
-    out = make("-n", "-W", f"tests/data/{file}", "results")
+    results = ROOT / "tests" / "results"
+    others = ["report.py", "tests/study.py", "tests/claims.py", *results.glob("*.csv")]
+    old = [word for path in others for word in ("-o", os.path.relpath(path, ROOT))]  # whatever their time stamps
+    assert "report.py figure1" not in make("-n", *old, *published_but(None), "results")
+    out = make("-n", *old, *published_but(file), "-W", f"tests/data/{file}", "results")
     for picture in ("figure1", "figure2", "forest"):
         assert f" {picture} tests/results/resnet18-cifar100-paper.csv" in out
 
 
-def test_smoke_of_other_epochs_has_a_folder_of_its_own():
-    assert "--scores runs/smoke/epochs3/paper/MNIST/fcnet/seed0/forget.npy" in make("-n", "smoke", "EPOCHS=3")
+@pytest.mark.parametrize(
+    "knob, folder", [("EPOCHS=3", "runs/smoke/epochs3"), ("RUNS=runs/lr", "runs/smoke/lr"), ("RUNS=new", "new")]
+)
+def test_smoke_of_other_settings_has_a_folder_of_its_own(knob, folder):
+    assert f"--scores {folder}/paper/MNIST/fcnet/seed0/forget.npy" in make("-n", "smoke", knob)
 
 
 def test_a_table_that_cannot_be_kept_is_shown(finished, tmp_path):
@@ -476,7 +492,7 @@ WRONG = {  # words on make's command line: words of the error
     ("grid-lenet-mnst",): "no goal grid-lenet-mnst: did you mean grid-lenet-mnist?",
     ("table1-0.1-0.8", "DATA_RATIOS=0.3"): "make table1-0.1-0.8 sets DATA_RATIOS itself",
     ("grid-fcnet-mnist", "MODEL=lenet"): "make grid-fcnet-mnist sets MODEL itself",
-    ("smoke", "RUNS=x"): "make smoke sets RUNS itself",
+    ("smoke", "DATA=x"): "make smoke sets DATA itself",
     ("ablation", "PROTOCOL=released"): "make ablation sets PROTOCOL itself",
     ("table", "PROTOCOLS=released"): "PROTOCOLS is read by make ablation alone",
     ("ablation", "PROTOCOLS=paper regrown+frozen"): "no protocol regrown+frozen",

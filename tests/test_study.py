@@ -141,11 +141,12 @@ def test_main_effects_are_averaged_within_a_seed(order, reference, networks):
     assert row["Mean"].half_width == pytest.approx(half_width)
 
 
-def test_a_mean_is_of_seeds_that_have_the_same_cells():
-    """Seed 2 has as many as the others, but another one; its baseline ends higher there."""
+@pytest.mark.parametrize("alone", [0, 2])
+def test_a_mean_is_of_seeds_that_have_the_same_cells(alone):
+    """One seed has as many as the others, but not the same."""
     kept = []
     for one in several(3, orders=("low",)):
-        lost = (0.1, 0.8) if one.seed < 2 else (0.1, 0.4)
+        lost = (0.1, 0.4) if one.seed == alone else (0.1, 0.8)
         if one.order == "base" or (one.data_ratio, one.prune_ratio) != lost:
             kept.append(one)
     row = effects_of(kept)["Low - Base"]
@@ -499,6 +500,19 @@ def test_a_table_takes_the_place_of_no_result(chain, tmp_path):
         err = refusal(script, command, "--out", tmp_path / "full.pt", chain / "hold.pt")
         assert "full.pt would be a text in the place of a result" in err
     assert (tmp_path / "full.pt").read_text() == "precious"
+
+
+def test_a_csv_of_runs_loses_none(tmp_path):
+    """As where a * follows --out; the same runs measured again may take its place."""
+    runs = several(2)
+    write(tmp_path / "a.csv", runs)
+    write(tmp_path / "b.csv", runs[:-3])
+    err = refusal("report.py", "runs", "--out", tmp_path / "a.csv", tmp_path / "b.csv")
+    assert "a.csv has 3 runs that the inputs lack" in err
+    assert report.read_csv(str(tmp_path / "a.csv")) == runs
+    again = [one._replace(dense=50.0) for one in runs]
+    run("report.py", "runs", "--out", tmp_path / "a.csv", write(tmp_path / "b.csv", again))
+    assert report.read_csv(str(tmp_path / "a.csv")) == again
 
 
 # -------------------------------------------------------------------------------------------------------- figures
