@@ -294,6 +294,7 @@ CLAIMS = (
             *both(CIFAR100, cells_of([0.2], PRUNED)),
             *both(CIFAR100, cells_of([0.3], PRUNED)),
             less(CIFAR100, "random", "base", TABLE1),
+            less(CIFAR100, "matched", "base"),
             less(CIFAR100, "untrained", "base"),
             less(CIFAR100, "untrained", "low"),
             less(CIFAR100, "untrained", "high"),
