@@ -82,7 +82,8 @@ jobs        = $(or $(patsubst -j%,%,$(firstword $(filter -j%,$(MAKEFLAGS)))),100
 
 # One job a core, or one on a machine with a GPU; -j on the command line overrides it. (nproc takes OMP_NUM_THREADS for
 # the number of cores, if it is set; macOS has sysctl in its place.)
-cores = $(shell { env -u OMP_NUM_THREADS nproc || sysctl -n hw.ncpu || getconf _NPROCESSORS_ONLN || echo 1; } 2>/dev/null)
+cores = $(shell { env -u OMP_NUM_THREADS nproc || sysctl -n hw.ncpu || getconf _NPROCESSORS_ONLN || echo 1; } \
+                2>/dev/null)
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS  += -j$(if $(wildcard /dev/nvidia[0-9]*),1,$(cores))
 endif
@@ -138,9 +139,11 @@ all_files = $(scores) $(errors) $(subsets) $(dense) $(pruned) $(finetuned)
 folder    = $(RUNS)/$(PROTOCOL)/$(DATASET)/$(MODEL)
 
 # Of these files, those that are there, for what never trains; $(call present,FILES).
-present   = $(or $(wildcard $(1)),$(error no run of this table is there yet: make table, with the same knobs, makes them))
+present   = $(or $(wildcard $(1)),$(error no run of this table is there yet: make table, \
+                                          with the same knobs, makes them))
 absent    = $(filter-out $(wildcard $(finetuned)),$(finetuned))
-tell_absent = $(if $(absent),@echo '$(words $(absent)) of $(words $(finetuned)) runs are not there. The first: $(firstword $(absent))')
+tell_absent = $(if $(absent),@echo '$(words $(absent)) of $(words $(finetuned)) runs are not there. \
+                                    The first: $(firstword $(absent))')
 
 help:  ## this list
 	@sed -n 's/^\([^ .:]*\): .*## /\1\t/p' Makefile | sed 's/^$$(grids)/grid-NAME/; s/^$$(rows)/table1-D-P/' | expand -t 12
@@ -155,7 +158,8 @@ help:  ## this list
 	@echo '                          -reinitialised -5x'
 
 smoke: | $$(venv)  ## the whole method on 5,000 embedded digits, in a minute
-	@$(MAKE) --no-print-directory table DATA=tests/data RUNS=$(RUNS:runs%=runs/smoke%) DATA_RATIOS="0.1 0.3" PRUNE_RATIOS=0.8
+	@$(MAKE) --no-print-directory table DATA=tests/data RUNS=$(RUNS:runs%=runs/smoke%) \
+	    DATA_RATIOS="0.1 0.3" PRUNE_RATIOS=0.8
 	@echo 'The whole method runs on this machine. To judge it takes more data: make table1'
 
 table1 table1-%: DATASET = CIFAR100
@@ -191,7 +195,8 @@ typed       = $(foreach knob,$(1),$(knob)=$(if $(filter 1,$(words $($(knob)))),$
 given_knobs = $(filter $(knobs),$(given))
 its_knobs   = $(sort $(given_knobs) $(if $(filter table,$@),,DATASET MODEL DATA_RATIOS PRUNE_RATIOS))
 figures_too = $(if $(filter ablation,$@),,next: make figures $(call typed,$(its_knobs)))
-more_seeds  = $(if $(word 3,$(SEEDS)),,more seeds: make $@ $(call typed,$(filter-out SEEDS,$(given_knobs))) SEEDS="0 1 2")
+more_seeds  = $(if $(word 3,$(SEEDS)),,more seeds: make $@ \
+                   $(call typed,$(filter-out SEEDS,$(given_knobs))) SEEDS="0 1 2")
 closing     = $(foreach line,saved_as figures_too more_seeds,$(if $($(line)),$(call shell_quoted,$($(line)))))
 saved_as    = saved: $(saved)
 
@@ -311,10 +316,12 @@ samples  = $(if $(filter matched-%,$(set)),--share $(ratio) ,$(if $(subset),--su
 
 # CREST chooses again while it trains: when its check fails, or, crestfresh, at every check.
 renewed  = $(if $(filter crestfresh-%,$(set)),--renew always )
-trainer  = $(if $(filter crest-% crestfresh-%,$(set)),tests/crest.py $(network) --share $(ratio) $(renewed),train.py $(network) $(samples))
+trainer  = $(if $(filter crest-% crestfresh-%,$(set)),tests/crest.py $(network) \
+                --share $(ratio) $(renewed),train.py $(network) $(samples))
 
 # Pruning trains nothing, so of FLAGS it takes those of the device.
-of_device := $(shell printf '%s\n' $(call shell_quoted,$(FLAGS)) | grep -oE -- '--(device|precision)[ =]+[^ ]+')
+of_device := $(if $(FLAGS),$(shell \
+                 printf '%s\n' $(call shell_quoted,$(FLAGS)) | grep -oE -- '--(device|precision)[ =]+[^ ]+'))
 testing  = $(strip $(of_device) $(run))
 
 # The pruning method, and the checkpoint that gives the initial weights where it takes them.
